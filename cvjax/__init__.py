@@ -1,0 +1,1 @@
+"""Computer vision as a JAX research codebase."""

@@ -1,0 +1,1 @@
+"""Data sets: `len(source)` and `source[i]`."""

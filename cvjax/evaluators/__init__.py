@@ -1,0 +1,1 @@
+"""Procedures that need a whole data set."""

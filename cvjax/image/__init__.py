@@ -1,0 +1,1 @@
+"""Classical image processing and differentiable augmentation, one topic a file."""

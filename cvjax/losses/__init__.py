@@ -1,0 +1,1 @@
+"""Losses, one kind of problem a file."""

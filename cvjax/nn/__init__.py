@@ -1,0 +1,1 @@
+"""Flax parts that two or more models share."""

@@ -1,0 +1,1 @@
+"""Geometry and tensor operations: jnp in, jnp out."""

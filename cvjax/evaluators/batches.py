@@ -1,0 +1,120 @@
+"""Evaluation of a whole split, batch by batch, with only sums kept on the device.
+
+    evaluator = Batches(predict=predict, metrics=task.metrics())     # once a run: compiled once
+    results = evaluator.run(variables, batches)
+    results.scalars["accuracy"], results.arrays["confusion_matrix"]
+
+`predict(variables, batch) -> outputs` is a pure function with the preprocessing inside. `metrics`
+reads those outputs and every field of the batch but `image`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import clu.metrics
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
+
+Batch = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an evaluation found: numbers, arrays, the examples' count, predictions if asked for."""
+
+    scalars: dict[str, float]
+    arrays: dict[str, np.ndarray]
+    num_examples: int
+    kept: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Runs `predict` over batches and adds up `metrics`.
+
+    One compiled program per batch structure does both, so nothing but sums stays on the device and
+    nothing is read back before the end. Batches may be NumPy dicts or arrays sharded over a mesh,
+    also one that spans processes: then every process iterates over the same number of batches
+    and gets the same, global results. Examples with `valid` False are padding and count nowhere.
+
+    Attributes:
+        keep: outputs or batch fields to return for every valid example, in order; each batch of
+            them is read back at once, which costs speed and host memory.
+    """
+
+    predict: Callable[[Any, Batch], Mapping[str, jax.Array]]
+    metrics: type[clu.metrics.Collection]
+    keep: tuple[str, ...] = ()
+
+    def run(
+        self, variables: Any, batches: Iterable[Batch], *, num_examples: int | None = None
+    ) -> Results:
+        """The metrics of all valid examples.
+
+        Raises:
+            ValueError: if there is no example, or not `num_examples` of them where that is given.
+        """
+        sums = None
+        kept: list[dict[str, np.ndarray]] = []
+        for batch in batches:
+            if sums is None:
+                sums = self._zeros(variables, batch)
+            sums, rows = self._update(variables, batch, sums)
+            if self.keep:
+                kept.append(_valid_rows(rows))
+        counted = 0 if sums is None else int(sums["num_examples"])
+        if counted == 0 or num_examples not in (None, counted):
+            expected = "at least 1" if num_examples is None else num_examples
+            raise ValueError(
+                f"evaluation: counted {counted} examples, expected {expected}. "
+                "Check the split and that padding, and only padding, is marked by valid=False."
+            )
+        values = jax.device_get(sums["metrics"]).compute()
+        found = {name: np.asarray(value) for name, value in values.items()}
+        return Results(
+            scalars={name: float(value) for name, value in found.items() if value.ndim == 0},
+            arrays={name: value for name, value in found.items() if value.ndim > 0},
+            num_examples=counted,
+            kept={name: np.concatenate([rows[name] for rows in kept]) for name in self.keep},
+        )
+
+    @cached_property
+    def _update(self) -> Callable[..., Any]:
+        return jax.jit(self._add, donate_argnums=2)
+
+    def _add(self, variables: Any, batch: Batch, sums: Any) -> tuple[Any, dict[str, jax.Array]]:
+        new, rows = self._measure(variables, batch)
+        return jax.tree.map(jnp.add, sums, new), rows
+
+    def _measure(self, variables: Any, batch: Batch) -> tuple[Any, dict[str, jax.Array]]:
+        outputs = dict(self.predict(variables, batch))
+        fields = {name: value for name, value in batch.items() if name != "image"}
+        valid = fields.setdefault("valid", jnp.ones(batch["image"].shape[0], bool))
+        new = {
+            "metrics": self.metrics.single_from_model_output(**fields, **outputs),
+            "num_examples": valid.sum(dtype=jnp.int32),
+        }
+        rows = {name: {**batch, **fields, **outputs}[name] for name in self.keep}
+        return new, rows | ({"valid": valid} if self.keep else {})
+
+    def _zeros(self, variables: Any, batch: Batch) -> Any:
+        """Sums of nothing, laid out as they will stay: whole on each device of the batch's mesh."""
+        shapes, _ = jax.eval_shape(self._measure, variables, batch)
+        make = partial(jax.tree.map, lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        shardings = [x.sharding for x in jax.tree.leaves(batch) if isinstance(x, jax.Array)]
+        meshes = [s.mesh for s in shardings if isinstance(s, NamedSharding)]
+        if not meshes:
+            return make()
+        return jax.jit(make, out_shardings=NamedSharding(meshes[0], PartitionSpec()))()
+
+
+def _valid_rows(rows: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
+    if jax.process_count() > 1:
+        rows = multihost_utils.process_allgather(dict(rows), tiled=True)
+    host = jax.device_get(dict(rows))
+    return {name: value[host["valid"]] for name, value in host.items()}

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,17 +76,17 @@ def plot_curves(
     records: Sequence[Mapping[str, Any]],
     path: str | Path,
     *,
-    num_classes: int | None = None,
+    guessing: Mapping[str, float] = MappingProxyType({}),
     theme: Theme = LIGHT,
 ) -> None:
     """Writes the curves of `records` to `path` as a PNG, whole or not at all.
 
     Training curves are drawn raw and smoothed; evaluation points are marked and the best one of
-    each split is named. No record, or one, gives a picture that says so. With `num_classes`,
-    the loss and accuracy of guessing are drawn as dotted lines.
+    each split is named. No record, or one, gives a picture that says so. `guessing` maps metrics to
+    the figure that guessing would reach (`diagnosis.guessing_figures`), drawn as dotted lines.
     """
     path = Path(path)
-    figure = curves_figure(records, num_classes=num_classes, theme=theme)
+    figure = curves_figure(records, guessing=guessing, theme=theme)
     partial = path.with_name(f".{path.name}.partial")
     figure.savefig(partial, format="png", dpi=110, facecolor=theme.background)
     os.replace(partial, path)
@@ -94,7 +95,7 @@ def plot_curves(
 def curves_figure(
     records: Sequence[Mapping[str, Any]],
     *,
-    num_classes: int | None = None,
+    guessing: Mapping[str, float] = MappingProxyType({}),
     theme: Theme = LIGHT,
 ) -> Figure:
     """The figure that `plot_curves` writes."""
@@ -123,7 +124,7 @@ def curves_figure(
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         _style(axes, panel.title, theme)
-        _draw_panel(axes, panel, records, colors, num_classes, theme)
+        _draw_panel(axes, panel, records, colors, guessing, theme)
         axes.set_xlim(*limits)
         if index >= len(panels) - COLUMNS:
             axes.set_xlabel("step", fontsize=8, color=theme.muted)
@@ -167,7 +168,7 @@ def _draw_panel(
     panel: Panel,
     records: Sequence[Mapping[str, Any]],
     colors: Mapping[str, str],
-    num_classes: int | None,
+    guessing: Mapping[str, float],
     theme: Theme,
 ) -> None:
     drawn: list[np.ndarray] = []
@@ -185,10 +186,9 @@ def _draw_panel(
         else:
             _draw_evaluations(axes, points, rec.metric_of(name), label=label, color=color)
         _mark_not_finite(axes, points, theme)
-    if panel.kind == "metric" and num_classes and num_classes > 1:
-        _draw_chance(axes, panel, num_classes, theme)
-
     metric = rec.metric_of(panel.names[0])
+    if panel.kind == "metric" and metric in guessing:
+        axes.axhline(guessing[metric], color=theme.muted, lw=1, ls=":", label="guessing", zorder=1)
     _scale(axes, "lr" if panel.kind == "lr" else metric, drawn)
     if panel.kind == "rate":
         axes.yaxis.set_major_formatter(EngFormatter(sep=""))
@@ -222,12 +222,6 @@ def _draw_evaluations(
         axes.plot(
             *[[part] for part in best], ls="", marker="o", ms=10, mfc="none", mec=color, zorder=4
         )
-
-
-def _draw_chance(axes: Axes, panel: Panel, num_classes: int, theme: Theme) -> None:
-    level = {"loss": math.log(num_classes), "accuracy": 1 / num_classes}.get(panel.title)
-    if level is not None:
-        axes.axhline(level, color=theme.muted, lw=1, ls=":", label="guessing", zorder=1)
 
 
 def _mark_not_finite(axes: Axes, points: rec.Series, theme: Theme) -> None:

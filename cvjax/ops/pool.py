@@ -1,23 +1,191 @@
-"""Pooling over the two spatial axes of [B, H, W, C] maps, with PyTorch's padding rules."""
+"""Pooling over the two spatial axes of [B, H, W, C] maps, with PyTorch's rules of padding.
+
+`window`, `stride`, `padding` and `dilation` are one integer or a pair (height, width); `stride`
+defaults to `window`. Output size: floor((size + 2 padding - reach) / stride) + 1, where a window
+reaches over dilation (window - 1) + 1 pixels. With `ceil_mode` it is rounded up, but a last window
+that would start in the trailing padding or beyond is left out.
+
+On a CPU the windows are gathered as shifted slices: the gradient of XLA's own `reduce_window` is
+10 times slower there (3x3 stride 2 on [16, 56, 56, 64]: 64 against 6 ms on 2 cores). Accelerators
+keep `reduce_window`. Both send the gradient of a maximum to the first of equal values in row order.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
+Pair = int | tuple[int, int]
+Pads = tuple[tuple[int, int], tuple[int, int]]
 
-def max_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Maxima of the 2x2 blocks; a last odd row or column is dropped.
 
-    A gradient goes in equal parts to all maxima of a block.
+def max_pool(
+    x: Float[Array, "b h w c"],
+    *,
+    window: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+) -> Float[Array, "b h2 w2 c"]:
+    """The largest value of every window; padding never wins, NaN always does.
+
+    Raises:
+        ValueError: if `padding` is more than half a window, or no window fits.
     """
-    return jnp.max(_blocks(x), axis=(2, 4))
+    geometry = _geometry(x, window, stride, padding, dilation, ceil_mode)
+    window, stride, dilation, pads = geometry
+    lowest = np.array(-np.inf, x.dtype)
+
+    def sliced(x: Array) -> Array:
+        return _pool_slices(x, lowest, geometry, _first_max)
+
+    def windowed(x: Array) -> Array:
+        return lax.reduce_window(
+            x,
+            lowest,
+            lax.max,
+            window_dimensions=(1, *window, 1),
+            window_strides=(1, *stride, 1),
+            padding=((0, 0), *pads, (0, 0)),
+            window_dilation=(1, *dilation, 1),
+        )
+
+    return lax.platform_dependent(x, cpu=sliced, default=windowed)
 
 
-def avg_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Means of the 2x2 blocks; a last odd row or column is dropped."""
-    return jnp.mean(_blocks(x), axis=(2, 4))
+def avg_pool(
+    x: Float[Array, "b h w c"],
+    *,
+    window: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Float[Array, "b h2 w2 c"]:
+    """The mean of every window.
+
+    `count_include_pad`: zeros of `padding` count as values (what `ceil_mode` adds never does).
+
+    Raises:
+        ValueError: if `padding` is more than half a window, or no window fits.
+    """
+    geometry = _geometry(x, window, stride, padding, 1, ceil_mode)
+    window, stride, _, pads = geometry
+    zero = np.array(0, x.dtype)
+
+    def sliced(x: Array) -> Array:
+        return _pool_slices(x, zero, geometry, functools.partial(functools.reduce, jnp.add))
+
+    def windowed(x: Array) -> Array:
+        return lax.reduce_window(
+            x,
+            zero,
+            lax.add,
+            window_dimensions=(1, *window, 1),
+            window_strides=(1, *stride, 1),
+            padding=((0, 0), *pads, (0, 0)),
+        )
+
+    total = lax.platform_dependent(x, cpu=sliced, default=windowed)
+    border = _pair(padding) if count_include_pad else (0, 0)
+    rows, columns = (
+        _places(n, size, w, s, p, b)
+        for n, size, w, s, p, b in zip(
+            total.shape[1:3], x.shape[1:3], window, stride, _pair(padding), border
+        )
+    )
+    count = rows[:, None, None] * columns[None, :, None]  # [H2, W2, 1]
+    return total / jnp.asarray(count[None], x.dtype)
 
 
-def _blocks(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 2 w2 2 c"]:
+def global_avg_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
+    """The mean of every channel over the whole map, summed in float32."""
+    return jnp.mean(x, axis=(1, 2), dtype=jnp.float32).astype(x.dtype)
+
+
+def _pool_slices(
+    x: Array,
+    fill: np.ndarray,
+    geometry: tuple[tuple[int, int], tuple[int, int], tuple[int, int], Pads],
+    reduce: Callable[[Sequence[Array]], Array],
+) -> Array:
+    window, stride, dilation, pads = geometry
+    x = lax.pad(x, fill, [(0, 0, 0), *((low, high, 0) for low, high in pads), (0, 0, 0)])
+    if window == stride and dilation == (1, 1):
+        return reduce(_tiles(x, window))
+    if math.prod(window) <= 9:
+        return reduce(
+            [
+                row
+                for rows in _shifted(x, 1, window, stride, dilation)
+                for row in _shifted(rows, 2, window, stride, dilation)
+            ]
+        )
+    # Columns first: then the first of equal values is the first in row order here as well.
+    x = reduce(_shifted(x, 2, window, stride, dilation))
+    return reduce(_shifted(x, 1, window, stride, dilation))
+
+
+def _first_max(values: Sequence[Array]) -> Array:
+    """Elementwise maximum whose gradient goes to the first of equal values."""
+    best = lax.stop_gradient(values[0])
+    winner = jnp.zeros(best.shape, jnp.int32)
+    for i, value in enumerate(values[1:], start=1):
+        value = lax.stop_gradient(value)
+        winner = jnp.where((value > best) | jnp.isnan(value), i, winner)
+        best = jnp.maximum(value, best)
+    result = values[0]
+    for i, value in enumerate(values[1:], start=1):
+        result = jnp.where(winner == i, value, result)
+    return result
+
+
+def _tiles(x: Array, window: tuple[int, int]) -> list[Array]:
+    """The values at each place of the windows that tile `x`: a reshape, so its gradient is one."""
     batch, height, width, channels = x.shape
-    x = x[:, : height // 2 * 2, : width // 2 * 2]
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels)
+    x = x.reshape(batch, height // window[0], window[0], width // window[1], window[1], channels)
+    return [x[:, :, i, :, j] for i in range(window[0]) for j in range(window[1])]
+
+
+def _shifted(
+    x: Array, axis: int, window: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> list[Array]:
+    """The values at each place of the windows along one axis."""
+    w, s, d = window[axis - 1], stride[axis - 1], dilation[axis - 1]
+    last = (x.shape[axis] - d * (w - 1) - 1) // s * s
+    return [lax.slice_in_dim(x, i * d, i * d + last + 1, s, axis) for i in range(w)]
+
+
+def _geometry(
+    x: Array, window: Pair, stride: Pair | None, padding: Pair, dilation: Pair, ceil_mode: bool
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], Pads]:
+    window, padding, dilation = _pair(window), _pair(padding), _pair(dilation)
+    stride = window if stride is None else _pair(stride)
+    pads = []
+    for size, w, s, p, d in zip(x.shape[1:3], window, stride, padding, dilation):
+        if 2 * p > w:
+            raise ValueError(f"padding {p} is more than half of the pooling window {w}")
+        room = size + 2 * p - d * (w - 1) - 1
+        if room < 0:
+            raise ValueError(f"a pooling window of {d * (w - 1) + 1} does not fit {x.shape}")
+        steps = -(-room // s) if ceil_mode else room // s
+        if steps * s >= size + p:
+            steps -= 1
+        # The last window's end decides; what lies behind it is cropped (negative padding).
+        pads.append((p, steps * s + d * (w - 1) + 1 - size - p))
+    return window, stride, dilation, tuple(pads)
+
+
+def _places(n: int, size: int, window: int, stride: int, padding: int, border: int) -> np.ndarray:
+    """How many places of each of `n` windows lie in the image or within `border` of it."""
+    start = np.arange(n) * stride - padding
+    return np.minimum(start + window, size + border) - np.maximum(start, -border)
+
+
+def _pair(value: Pair) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from cvjax.ops.pool import avg_pool_2x2, max_pool_2x2
+from cvjax.ops.pool import avg_pool, max_pool
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": nn.tanh,
     "sigmoid": nn.sigmoid,
     "relu": nn.relu,
 }
-POOLS = {"avg": avg_pool_2x2, "max": max_pool_2x2}
+POOLS = {"avg": avg_pool, "max": max_pool}
 
 
 class LeNet5(nn.Module):
@@ -46,9 +46,9 @@ class LeNet5(nn.Module):
         x = nn.Conv(6, (5, 5), padding=self.padding, kernel_init=init, dtype=self.dtype, name="c1")(
             image
         )
-        features["stride2"] = x = pool(activation(x))
+        features["stride2"] = x = pool(activation(x), window=2)
         x = nn.Conv(16, (5, 5), padding=0, kernel_init=init, dtype=self.dtype, name="c3")(x)
-        features["stride4"] = x = pool(activation(x))
+        features["stride4"] = x = pool(activation(x), window=2)
         x = x.reshape(x.shape[0], -1)
         x = activation(nn.Dense(120, kernel_init=init, dtype=self.dtype, name="c5")(x))
         x = activation(nn.Dense(84, kernel_init=init, dtype=self.dtype, name="f6")(x))

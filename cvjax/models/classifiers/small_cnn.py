@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from cvjax.ops.pool import max_pool_2x2
+from cvjax.ops.pool import max_pool
 
 
 class SmallCNN(nn.Module):
@@ -35,7 +35,7 @@ class SmallCNN(nn.Module):
         x = image
         for i, channels in enumerate(self.channels, start=1):
             conv = nn.Conv(channels, (3, 3), kernel_init=init, dtype=self.dtype, name=f"conv{i}")
-            x = max_pool_2x2(nn.relu(conv(x)))
+            x = max_pool(nn.relu(conv(x)), window=2)
             features[f"stride{2**i}"] = x
         x = x.reshape(x.shape[0], -1)
         x = nn.relu(nn.Dense(self.hidden, kernel_init=init, dtype=self.dtype, name="hidden")(x))

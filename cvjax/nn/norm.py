@@ -1,0 +1,65 @@
+"""Normalisation layers whose statistics agree with PyTorch's."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+
+class BatchNorm(nn.Module):
+    """`x` normalised per channel, the last axis (Ioffe & Szegedy 2015, algorithm 1).
+
+    In training by the batch's mean and biased variance, else by running ones. The running
+    variance takes the unbiased variance, as PyTorch's does (`flax.linen.BatchNorm` takes the
+    biased one), and `momentum` is the share of the old value that stays (PyTorch's is 1 - that).
+    Under jit the batch is the global one, on however many devices it lies. Statistics are
+    float32 and the variance is the mean squared distance from the mean, because the difference
+    of two large moments loses the digits that matter.
+
+    Raises:
+        ValueError: in training on one value per channel, which has no unbiased variance.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*b c"], *, use_running_average: bool
+    ) -> Float[Array, "*b c"]:
+        channels = x.shape[-1]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
+        scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
+        bias = self.param("bias", self.bias_init, (channels,), jnp.float32)
+
+        # Initialising looks at shapes only: neither the batch nor its size matters.
+        if use_running_average or self.is_initializing():
+            mean, var = running_mean.value, running_var.value
+        else:
+            count = x.size // channels
+            if count < 2:
+                raise ValueError(
+                    f"{self.scope.path_text if self.scope else 'BatchNorm'} sees one value per "
+                    f"channel (input {x.shape}); training needs a larger batch or image"
+                )
+            mean, var = _moments(x)
+            keep, take = self.momentum, 1 - self.momentum
+            running_mean.value = keep * running_mean.value + take * mean
+            running_var.value = keep * running_var.value + take * var * (count / (count - 1))
+        gain = scale * jax.lax.rsqrt(var + self.epsilon)
+        shape = (1,) * (x.ndim - 1) + (channels,)
+        y = (x.astype(jnp.float32) - mean.reshape(shape)) * gain.reshape(shape)
+        return (y + bias.reshape(shape)).astype(self.dtype)
+
+
+def _moments(x: Array) -> tuple[Array, Array]:
+    axes = tuple(range(x.ndim - 1))
+    x = x.astype(jnp.float32)
+    mean = x.mean(axes)
+    return mean, jnp.square(x - mean.reshape((1,) * len(axes) + (-1,))).mean(axes)

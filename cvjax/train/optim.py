@@ -20,11 +20,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
+from cvjax.train.lbfgs import Lbfgs, LbfgsState, initial_state, minimize
 from cvjax.train.partition import first_matches, frozen_lookup, matches_any, parameter_paths
 from cvjax.train.plateau import ReduceOnPlateau
 from cvjax.train.schedule import make_schedule, option_problems, unknown
 from cvjax.train.update_rules import RULES, Rule, Situation
+
+OPTIMIZERS: Mapping[str, Callable[..., Rule | Lbfgs]] = {**RULES, "lbfgs": Lbfgs}
 
 GROUP_OPTIONS = ("lr", "lr_multiplier", "weight_decay", "every")
 ADAPTIVE = ("lars", "lamb")  # rules that scale a tensor's step by its norm
@@ -82,6 +86,13 @@ class RuleState(NamedTuple):
     count: jax.Array  # updates so far
     slots: dict[str, Any]  # name -> tree like the trainable parameters
     scalars: dict[str, jax.Array]
+
+
+class FullBatchState(NamedTuple):
+    """`step` counts calls of update; `vector` is L-BFGS's state over all parameters as one."""
+
+    step: jax.Array
+    vector: LbfgsState
 
 
 class OptimizerState(NamedTuple):
@@ -151,7 +162,7 @@ class _Leaf(NamedTuple):
 
 
 def make_optimizer(
-    options: OptimOptions, params: Any, *, total_steps: int, steps_per_epoch: int
+    options: OptimOptions, params: Any, *, total_steps: int, steps_per_epoch: float
 ) -> Optimizer:
     """The optimizer for parameters of this tree, which may hold arrays or ShapeDtypeStructs.
 
@@ -172,12 +183,14 @@ def make_optimizer(
         plateau = ReduceOnPlateau(
             **{key: value for key, value in options.schedule.items() if key not in reserved}
         )
+    full_batch = isinstance(rule, Lbfgs)
+    transformation = _full_batch if full_batch else _tensorwise
     return Optimizer(
         options=options,
-        tx=_transformation(rule, leaves, curve, options),
+        tx=transformation(rule, leaves, curve, options),
         lr_fn=lambda step: options.lr * curve(step),
         plateau=plateau,
-        needs_value_fn=False,
+        needs_value_fn=full_batch,
         rows=rows,
         structure=jax.tree.structure(params),
         frozen_at=frozen_lookup({row.path: row.frozen for row in rows}),
@@ -191,7 +204,7 @@ def clip_by_norm(grads: Sequence[jax.Array], max_norm: float) -> list[jax.Array]
     return [grad * scale.astype(grad.dtype) for grad in grads]
 
 
-def _transformation(
+def _tensorwise(
     rule: Rule, leaves: Sequence[_Leaf], curve: optax.Schedule, options: OptimOptions
 ) -> optax.GradientTransformationExtraArgs:
     """The rule over all trainable tensors, each with its own settings."""
@@ -305,6 +318,53 @@ def _apply_rule(
     return deltas, RuleState(count, trees, scalars)
 
 
+def _full_batch(
+    rule: Lbfgs, leaves: Sequence[_Leaf], curve: optax.Schedule, options: OptimOptions
+) -> optax.GradientTransformationExtraArgs:
+    """L-BFGS over all trainable tensors as one vector; weight decay is part of the loss."""
+
+    def init(params: Any) -> FullBatchState:
+        vector, _ = ravel_pytree(params)
+        return FullBatchState(jnp.zeros((), jnp.int32), initial_state(rule, vector))
+
+    def update(
+        grads: Any,
+        state: FullBatchState,
+        params: Any = None,
+        *,
+        value: jax.Array,
+        value_fn: Callable[[Any], jax.Array],
+        lr_scale: jax.Array | float = 1.0,
+        **_: Any,  # what other transformations take
+    ) -> tuple[Any, FullBatchState]:
+        x, unravel = ravel_pytree(params)
+        gradient, _ = ravel_pytree(grads)
+
+        def penalty(params: Any) -> jax.Array:
+            tensors = zip(leaves, jax.tree.leaves(params))
+            return sum(0.5 * leaf.weight_decay * jnp.sum(p**2) for leaf, p in tensors)
+
+        if any(leaf.weight_decay for leaf in leaves):
+            more, slope = jax.value_and_grad(penalty)(params)
+            value, gradient = value + more, gradient + ravel_pytree(slope)[0]
+
+            def loss(x: jax.Array) -> jax.Array:
+                return value_fn(unravel(x)) + penalty(unravel(x))
+
+        else:
+
+            def loss(x: jax.Array) -> jax.Array:
+                return value_fn(unravel(x))
+
+        lr = options.lr * curve(state.step) * lr_scale
+        new_x, vector = minimize(
+            rule, jax.value_and_grad(loss), x, value, gradient, state.vector, lr
+        )
+        return unravel(new_x - x), FullBatchState(state.step + 1, vector)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
 def _number_problems(options: OptimOptions) -> list[str]:
     problems = []
     for name in ("lr", "weight_decay", "clip_norm", "clip_value"):
@@ -322,22 +382,40 @@ def _number_problems(options: OptimOptions) -> list[str]:
     return problems
 
 
-def _rule(options: OptimOptions) -> tuple[Rule | None, list[str]]:
-    if options.name not in RULES:
-        return None, [unknown("optim.name", options.name, RULES)]
-    problems = option_problems(
-        f"optim.options: {options.name!r}", RULES[options.name], options.options
-    )
+def _rule(options: OptimOptions) -> tuple[Rule | Lbfgs | None, list[str]]:
+    if options.name not in OPTIMIZERS:
+        return None, [unknown("optim.name", options.name, OPTIMIZERS)]
+    build = OPTIMIZERS[options.name]
+    problems = option_problems(f"optim.options: {options.name!r}", build, options.options)
+    if options.name == "lbfgs":
+        problems += _full_batch_problems(options)
     if problems:
         return None, problems
     try:
-        return RULES[options.name](**options.options), []
+        return build(**options.options), []
     except ValueError as error:
-        return None, [f"optim.options.{error}"]
+        return None, [f"optim.options: {error}"]
+
+
+def _full_batch_problems(options: OptimOptions) -> list[str]:
+    """What L-BFGS cannot honour: it moves all parameters as one vector along a line."""
+    problems = [
+        f"optim.{name}: a clipped gradient breaks the line search of 'lbfgs'; set it to 0."
+        for name in ("clip_norm", "clip_value")
+        if getattr(options, name)
+    ]
+    for pattern, settings in options.groups:
+        names = [name for name in ("lr", "lr_multiplier", "every") if name in (settings or {})]
+        if names:
+            problems.append(
+                f"optim.groups: {pattern!r}: 'lbfgs' moves all parameters as one vector, so"
+                f" {', '.join(names)} of a group cannot be honoured; remove it."
+            )
+    return problems
 
 
 def _curve(
-    options: OptimOptions, total_steps: int, steps_per_epoch: int
+    options: OptimOptions, total_steps: int, steps_per_epoch: float
 ) -> tuple[optax.Schedule | None, list[str]]:
     """The schedule of height 1."""
     taken = {"lr": "optim.lr", "total_steps": "the run", "steps_per_epoch": "the data"}
@@ -407,10 +485,10 @@ def _group_problems(pattern: str, settings: Mapping[str, Any] | None) -> list[st
         if name not in GROUP_OPTIONS
     ]
     for name in ("lr", "lr_multiplier", "weight_decay"):
-        if name in settings and not 0 <= settings[name] < math.inf:
+        value = settings.get(name, 0.0)
+        if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
             problems.append(
-                f"optim.groups: {pattern!r}: {name}: a finite number >= 0 is needed,"
-                f" got {settings[name]!r}."
+                f"optim.groups: {pattern!r}: {name}: a finite number >= 0 is needed, got {value!r}."
             )
     every = settings.get("every", 1)
     if not isinstance(every, int) or every < 1:

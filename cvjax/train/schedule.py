@@ -18,10 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from beartype import BeartypeConf
+from beartype.door import is_bearable
 
 from cvjax.train.plateau import ReduceOnPlateau
 
 UNITS = ("epoch", "step", "fraction")
+_TYPES = BeartypeConf(is_pep484_tower=True)  # an int where a float is expected is fine
 
 Curve = Callable[[jax.Array], jax.Array]  # step -> factor on the learning rate
 
@@ -31,7 +34,7 @@ def make_schedule(
     *,
     lr: float,
     total_steps: int,
-    steps_per_epoch: int,
+    steps_per_epoch: float,
     warmup: float = 0.0,
     unit: str = "epoch",
     **options: Any,
@@ -54,14 +57,14 @@ def make_schedule(
         problems += option_problems(f"schedule {name!r}", accepted, options, given=("span",))
     if unit not in UNITS:
         problems.append(unknown("unit", unit, UNITS))
-    if not lr >= 0 or math.isinf(lr):
+    if not (_is_number(lr) and 0 <= lr):
         problems.append(f"lr: a finite number >= 0 is needed, got {lr!r}.")
+    if not (_is_number(warmup) and 0 <= warmup):
+        problems.append(f"warmup: a duration >= 0 is needed, got {warmup!r}.")
     if total_steps < 1:
         problems.append(f"total_steps: at least 1 is needed, got {total_steps!r}.")
-    if steps_per_epoch < 1:
-        problems.append(f"steps_per_epoch: at least 1 is needed, got {steps_per_epoch!r}.")
-    if not warmup >= 0:
-        problems.append(f"warmup: a duration >= 0 is needed, got {warmup!r}.")
+    if not steps_per_epoch > 0:
+        problems.append(f"steps_per_epoch: a number > 0 is needed, got {steps_per_epoch!r}.")
     if problems:
         raise ValueError("\n".join(problems))
 
@@ -92,7 +95,7 @@ class Span:
     """The run that a curve is laid over: its steps, the unit of durations, the warm-up's end."""
 
     total_steps: int
-    steps_per_epoch: int
+    steps_per_epoch: float
     unit: str
     start: int = 0
 
@@ -330,7 +333,7 @@ def unknown(field: str, name: Any, valid: Iterable[str]) -> str:
 def option_problems(
     what: str, function: Callable[..., Any], options: Mapping[str, Any], given: Sequence[str] = ()
 ) -> list[str]:
-    """Options that `function` does not take, and those it needs, a line each.
+    """Options that `function` does not take, or not of that type, and those it needs; a line each.
 
     `given` are the parameters that are not the user's to give.
     """
@@ -346,7 +349,14 @@ def option_problems(
             hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
             takes = f"It takes: {', '.join(parameters)}." if parameters else "It takes none."
             problems.append(f"{what} has no option {name!r}.{hint} {takes}")
+        elif not is_bearable(options[name], parameters[name].annotation, conf=_TYPES):
+            hint = inspect.formatannotation(parameters[name].annotation)
+            problems.append(f"{what}: {name}={options[name]!r} is not of type {hint}.")
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in options:
             problems.append(f"{what} needs the option {name!r}.")
     return problems
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

@@ -1,0 +1,75 @@
+"""Command line of the claims: list them, run one, check results, write the README's tables."""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from experiments.claim import ROOT, load_claims
+from experiments.runner import check_claim, read_result, run_claim, write_result
+from experiments.tables import stale_tables, write_tables
+
+README = ROOT / "README.md"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status: 0 if nothing is wrong, 1 if a check failed, 2 for a wrong command."""
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    parser.add_argument("--list", action="store_true", help="the claims and what is known of them")
+    parser.add_argument("--run", nargs="+", metavar="NAME", help="run claims, write results/*.json")
+    parser.add_argument(
+        "--check",
+        nargs="*",
+        metavar="NAME",
+        help="compare results with claims, recompute what is cheap; without a name: everything, "
+        "the README's tables too",
+    )
+    parser.add_argument("--tables", action="store_true", help="rewrite the README's tables")
+    options = parser.parse_args(arguments)
+    if not (options.list or options.run or options.tables or options.check is not None):
+        parser.print_usage()
+        return 2
+
+    # What is computed in this process is small and exact: it needs no accelerator, and must not
+    # take its memory from the training runs, which get the environment as it was.
+    environment = dict(os.environ)
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    try:
+        if options.list:
+            _list()
+        for name, claim in load_claims(options.run).items() if options.run else ():
+            print(f"{name}: {claim.statement}")
+            print(f"wrote {write_result(run_claim(name, claim, environment)).relative_to(ROOT)}")
+        if options.tables:
+            changed = write_tables(README)
+            print(f"README.md: {', '.join(changed) if changed else 'no table'} changed")
+        return _check(options.check) if options.check is not None else 0
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _list() -> None:
+    for name, claim in load_claims().items():
+        result = read_result(name)
+        verdicts = Counter(row["verdict"] for row in result["rows"]) if result else {}
+        known = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+        print(f"{name}: {claim.statement}\n  {len(claim.rows)} rows; {known or 'never run'}")
+
+
+def _check(names: Sequence[str]) -> int:
+    problems = []
+    for name, claim in load_claims(names).items():
+        found = check_claim(name, claim)
+        print(f"{name}: {'ok' if not found else f'{len(found)} problem(s)'}")
+        problems += found
+    if not names:
+        problems += stale_tables(README)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

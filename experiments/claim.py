@@ -1,0 +1,148 @@
+"""What a claim is: rows of an expected figure and the way to get ours; and how it is judged."""
+
+import importlib
+import math
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cvjax.vis.records import best_point, is_higher_better, metric_of, series
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "experiments" / "results"
+
+HELD = "held"
+DID_NOT_HOLD = "did not hold"
+NEEDS_DATA = "needs data"
+RELATIONS = ("equals", "at least", "at most")
+
+Value = float | tuple[float, ...]
+Records = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run of `launch.py`; rows that share one are read from one run."""
+
+    config: str  # path from the repository's root, with ":variant" where there is one
+    overrides: tuple[str, ...] = ()  # "--config.optim.lr=0.01"
+
+    def arguments(self, workdir: str) -> list[str]:
+        """The command after `python`."""
+        return ["launch.py", f"--config={self.config}", f"--workdir={workdir}", *self.overrides]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of a claim.
+
+    `measure` computes ours in this process, within seconds, from nothing but the code; or, where
+    `training` is given, reads it from that run's metrics records.
+    """
+
+    name: str
+    expected: Value
+    measure: Callable[..., Value]
+    training: Training | None = None
+    relation: str = "equals"
+    tolerance: float = 0.0
+    unit: str = ""  # "accuracy" is shown in percent, anything else behind the figure
+    holds: bool = True  # False for a claim that is known to be wrong; `note` says why
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.relation not in RELATIONS:
+            problems.append(f"relation is {self.relation!r}, expected one of {RELATIONS}")
+        if self.relation != "equals" and isinstance(self.expected, tuple):
+            problems.append(f"a tuple cannot be {self.relation!r}; use 'equals'")
+        if self.tolerance < 0:
+            problems.append(f"tolerance is {self.tolerance}, expected 0 or more")
+        if not self.holds and not self.note:
+            problems.append("a row that is known not to hold needs a note that says why")
+        if problems:
+            raise ValueError(f"row {self.name!r}: " + "; ".join(problems))
+
+    def verdict(self, ours: Value | None) -> str:
+        """HELD or DID_NOT_HOLD for our figure; NEEDS_DATA for None. NaN never holds."""
+        if ours is None:
+            return NEEDS_DATA
+        if self.relation == "equals":
+            return HELD if is_within(ours, self.expected, self.tolerance) else DID_NOT_HOLD
+        short = self.expected - ours if self.relation == "at least" else ours - self.expected
+        return HELD if short <= self.tolerance else DID_NOT_HOLD
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement with its source and its rows."""
+
+    statement: str
+    source: str
+    rows: tuple[Row, ...]
+    missing_data: Callable[[], str] = lambda: ""  # what is missing and how to get it; "" if nothing
+
+    def __post_init__(self) -> None:
+        names = [row.name for row in self.rows]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice or not names:
+            raise ValueError(f"a claim needs rows with different names; twice: {twice}")
+
+
+def is_within(ours: Value, expected: Value, tolerance: float) -> bool:
+    """Whether two figures, or two tuples of them, differ by no more than `tolerance`."""
+    one, other = _as_tuple(ours), _as_tuple(expected)
+    if len(one) != len(other):
+        return False
+    return all(abs(a - b) <= tolerance or a == b for a, b in zip(one, other))
+
+
+def load_claims(names: Sequence[str] = ()) -> dict[str, Claim]:
+    """The claims of those names, by default of every file here that defines one.
+
+    Raises:
+        ValueError: if there is no such claim; it names those that exist.
+    """
+    found = {}
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if module.name.startswith("__"):  # importing __main__ would run it
+            continue
+        claim = getattr(importlib.import_module(f"experiments.{module.name}"), "CLAIM", None)
+        if isinstance(claim, Claim):
+            found[module.name] = claim
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise ValueError(f"no claim is called {', '.join(unknown)}. There are: {', '.join(found)}")
+    return {name: found[name] for name in names or found}
+
+
+def last(name: str) -> Callable[[Records], float]:
+    """Reads the last value of `name` from a run's records; NaN where there is none."""
+
+    def read(records: Records) -> float:
+        values = series(records, name).values
+        return float(values[-1]) if len(values) else math.nan
+
+    return read
+
+
+def best(name: str) -> Callable[[Records], float]:
+    """Reads the best value of `name`; for a split that was used to choose nothing else."""
+
+    def read(records: Records) -> float:
+        points = series(records, name)
+        found = best_point(points, higher_is_better=is_higher_better(metric_of(name)))
+        return math.nan if found is None else found[1]
+
+    return read
+
+
+def training_minutes(records: Records) -> float:
+    """Minutes of training as the run's own clock counts them (`elapsed_seconds`)."""
+    return last("elapsed_seconds")(records) / 60
+
+
+def _as_tuple(value: Value) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else (value,)

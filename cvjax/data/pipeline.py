@@ -173,10 +173,11 @@ def _load(
     return example if view is None else {**example, "image": view(example["image"], rng)}
 
 
-def _located(source: Source, index: int, problem: BadExample) -> ValueError:
+def _located(source: Source, index: int, problem: BadExample) -> BadExample:
     return BadExample(
-        f"{source.describe(index)}: {problem.reason}. Remove or repair it, or set "
-        "data.on_bad_example='skip' to leave such examples out and list them in skipped.log."
+        f"{problem.reason}. Remove or repair it, or set data.on_bad_example='skip' to leave such "
+        "examples out and list them in skipped.log.",
+        problem.example or source.describe(index),
     )
 
 

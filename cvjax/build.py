@@ -1,0 +1,215 @@
+"""The only place where a string in a config becomes an object."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import cvjax.models
+from cvjax.config import (
+    ConfigError,
+    check_sections,
+    fill_defaults,
+    make_options,
+    nearest,
+    plain,
+)
+from cvjax.data.options import DataOptions, EvalOptions
+from cvjax.data.source import Source, SourceInfo
+from cvjax.data.sources.arrays import Arrays
+from cvjax.data.sources.digits import Digits
+from cvjax.data.sources.folder import Folder
+from cvjax.data.sources.idx import Idx
+from cvjax.data.sources.tfds import Tfds
+from cvjax.data.views import View, make_view
+from cvjax.image.augment import eval_transform, train_transform
+from cvjax.tasks.classification import Classification
+from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
+from cvjax.train.optim import OptimOptions
+
+SOURCES = {"arrays": Arrays, "digits": Digits, "folder": Folder, "idx": Idx, "tfds": Tfds}
+TASKS = {"classification": Classification}
+
+
+def complete(config: ConfigDict) -> ConfigDict:
+    """`config` with every default filled in, as a new ConfigDict.
+
+    Raises:
+        ConfigError: if a section, the model or the task is unknown.
+    """
+    config = ConfigDict(config.to_dict() if isinstance(config, ConfigDict) else dict(config))
+    check_sections(config)
+    config.seed = config.get("seed", 0)
+    for section in ("ema", "evals"):
+        if section not in config:
+            config[section] = ConfigDict()
+    fill_defaults(config.data, DataOptions)
+    fill_defaults(config.optim, OptimOptions)
+    fill_defaults(config.ema, EmaOptions)
+    fill_defaults(config.train, TrainOptions)
+    for entry in config.evals.values():
+        fill_defaults(entry, EvalOptions)
+    fill_defaults(config.task, _named(TASKS, config.task, "task"), skip=("model",))
+    if "num_classes" not in config.model:
+        config.model.num_classes = None
+    return config
+
+
+def experiment(config: ConfigDict, *, stand_in_data: bool = False) -> Experiment:
+    """The parts of the run that a config describes.
+
+    `stand_in_data=True` (dry run) puts an `AbsentSource` where the data is missing.
+
+    Raises:
+        ConfigError: naming every field that is wrong.
+        FileNotFoundError: if the data is missing; the message says how to get it.
+    """
+    config = complete(config)
+    record = plain(config)
+    data = make_options(DataOptions, config.data, "data")
+    evals = {
+        name: make_options(EvalOptions, entry, f"evals.{name}")
+        for name, entry in config.evals.items()
+    }
+    optim = make_options(OptimOptions, config.optim, "optim")
+    ema = make_options(EmaOptions, config.ema, "ema")
+    train = make_options(TrainOptions, config.train, "train")
+    if not isinstance(record["seed"], int):
+        raise ConfigError(f"seed={record['seed']!r} is not of type int.")
+
+    train_source = source(data, data.train_split, stand_in=stand_in_data)
+    evaluations = {
+        name: Evaluation(source(data, entry.split, stand_in=stand_in_data), entry.every)
+        for name, entry in evals.items()
+    }
+    model = _model(plain(config.model), train_source.info)
+    task_class = _named(TASKS, config.task, "task")
+    fields = {name: value for name, value in plain(config.task).items() if name != "name"}
+    task = make_options(task_class, fields, "task", model=model)
+    for part in (train_source, *(evaluation.source for evaluation in evaluations.values())):
+        _checked(lambda part=part: task.check(part.info))
+
+    normalisation = {"mean": data.mean, "std": data.std}
+    return Experiment(
+        config=record,
+        seed=record["seed"],
+        task=task,
+        train_source=train_source,
+        batch_size=data.batch_size,
+        train_transform=_checked(lambda: train_transform(data.augment, **normalisation)),
+        eval_transform=_checked(lambda: eval_transform(**normalisation)),
+        preview_transform=train_transform(data.augment),
+        optim=optim,
+        train=train,
+        ema=ema,
+        evals=evaluations,
+        train_view=_view(data, data.train_view, "data.train_view"),
+        eval_view=_view(data, data.eval_view, "data.eval_view"),
+        workers=data.workers,
+        threads=data.threads,
+        prefetch=data.prefetch,
+        on_bad_example=data.on_bad_example,
+    )
+
+
+def source(data: DataOptions, split: str, *, stand_in: bool = False) -> Source:
+    """The source that `data.name` means, for one split."""
+    kind, _, dataset = data.name.partition("/")
+    if kind not in SOURCES or (kind == "tfds") != bool(dataset):
+        known = [name if name != "tfds" else "tfds/<data set>" for name in SOURCES]
+        raise ConfigError(f"data.name={data.name!r}: no such source.{nearest(data.name, known)}")
+    cls = SOURCES[kind]
+    takes = inspect.signature(cls).parameters
+    arguments: dict[str, Any] = dict(data.options)
+    if dataset:
+        arguments["dataset"] = dataset
+    if data.path:
+        if "path" not in takes:
+            raise ConfigError(f"data.path={data.path!r}: the source {kind!r} reads no files.")
+        arguments["path"] = data.path
+    for name in ("image_size", "channels"):
+        if name in takes and getattr(data, name) is not None:
+            arguments[name] = getattr(data, name)
+    unknown = [name for name in arguments if name not in takes]
+    if unknown:
+        raise ConfigError(
+            "\n".join(
+                f"data.options.{name}: the source {kind!r} has no such option.{nearest(name, takes)}"
+                for name in unknown
+            )
+        )
+    required = [
+        name
+        for name, parameter in takes.items()
+        if parameter.default is parameter.empty and name not in ("split", *arguments)
+    ]
+    if required:
+        fields = ", ".join("data.path" if n == "path" else f"data.options.{n}" for n in required)
+        raise ConfigError(f"data.name={data.name!r} needs {fields}.")
+    try:
+        return cls(split, **arguments)
+    except (FileNotFoundError, ImportError) as error:
+        if stand_in:
+            return AbsentSource(data, split, str(error))
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"data: {error}") from error
+
+
+class AbsentSource:
+    """Stands where data is missing, so that a dry run can still say what it would do."""
+
+    def __init__(self, data: DataOptions, split: str, reason: str) -> None:
+        self.reason = reason
+        size, channels = data.image_size or 224, data.channels or 3
+        self.info = SourceInfo(f"{data.name}[{split}]", (), None, (size, size, channels))
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        raise FileNotFoundError(self.reason)
+
+    def describe(self, index: int) -> str:
+        return self.info.name
+
+
+def _model(fields: Mapping[str, Any], info: SourceInfo) -> Any:
+    fields = dict(fields)
+    name = fields.pop("name", None)
+    if not isinstance(name, str):
+        raise ConfigError(f"model.name is missing. There are: {cvjax.models.list_models()}.")
+    if fields.get("num_classes") is None:  # as many as the data has
+        fields["num_classes"] = info.num_classes
+    if fields["num_classes"] is None:
+        raise ConfigError("model.num_classes: the data does not say how many classes; set it.")
+    return _checked(lambda: cvjax.models.create(name, **fields))
+
+
+def _view(data: DataOptions, view: Mapping[str, Any] | None, field: str) -> View | None:
+    if view is None:
+        return None
+    options = dict(view)
+    name = options.pop("name", "")
+    if data.image_size is None:
+        raise ConfigError(f"{field} needs data.image_size, the size that it brings images to.")
+    channels = data.channels or 3
+    try:
+        return make_view(name, data.image_size, channels, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{field}: {error}") from error
+
+
+def _named(table: Mapping[str, Any], section: Mapping[str, Any], field: str) -> Any:
+    name = section.get("name")
+    if name not in table:
+        raise ConfigError(f"{field}.name={name!r}: no such {field}.{nearest(str(name), table)}")
+    return table[name]
+
+
+def _checked(make: Any) -> Any:
+    try:
+        return make()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -1,0 +1,52 @@
+"""The sections `data` and `evals` of a config."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Where examples come from and what happens to them before the model.
+
+    Attributes:
+        name: "digits", "idx", "folder", "arrays" or "tfds/<data set>".
+        path: where the data lies; for tfds the data_dir. "" is the source's own default.
+        options: further arguments of the source, such as dict(test_fraction=0.2).
+        train_split: the split to train on.
+        batch_size: examples in a global batch, over all devices and processes.
+        image_size: side of the square images that the model sees, in pixels; None as they are.
+        channels: 1 or 3; None as they are.
+        train_view: host-side view in training, such as dict(name="random_resized_crop").
+        eval_view: likewise in evaluation.
+        augment: device-side augmentations by name, see `cvjax.image.augment`.
+        mean, std: normalisation per channel, for images in [0, 1].
+        on_bad_example: "error", or "skip" (counted and listed in skipped.log).
+        workers: Grain worker processes; 0 reads in `threads` threads.
+        prefetch: batches that wait on the device.
+    """
+
+    name: str
+    path: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    train_split: str = "train"
+    batch_size: int = 128
+    image_size: int | None = None
+    channels: int | None = None
+    train_view: Mapping[str, Any] | None = None
+    eval_view: Mapping[str, Any] | None = None
+    augment: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    mean: float | tuple[float, ...] | None = None
+    std: float | tuple[float, ...] | None = None
+    on_bad_example: str = "error"
+    workers: int = 0
+    threads: int = 2
+    prefetch: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """One entry of `evals`: `split` is evaluated each `every` steps (None: after every epoch)."""
+
+    split: str
+    every: int | None = None

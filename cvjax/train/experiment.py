@@ -1,0 +1,126 @@
+"""A run in parts: what `build` makes of a config and the loop runs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cvjax.data.source import Source
+from cvjax.data.views import View
+from cvjax.train.optim import OptimOptions
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The section `train` of a config.
+
+    Attributes:
+        epochs: length of the run in passes over the training split; or give `steps`.
+        steps: length of the run in steps; None takes it from `epochs`.
+        log_every: steps between two lines of training metrics, which average over them.
+        checkpoint_every: steps between two checkpoints; None saves at the end of every epoch.
+        keep: newest checkpoints to keep; the best one is kept besides.
+        monitor: evaluation figure that decides which checkpoint is best; "" for none.
+        monitor_mode: "max" or "min".
+        early_stop: stop after this many evaluations without a better `monitor`; None never.
+        sharding: "replicated" or "fsdp", see docs/scale.md.
+        model_parallel: size of the mesh's model axis.
+        resume: checkpoint folder or workdir to continue from, state and step and all.
+        init_from: checkpoint folder or workdir whose parameters to start from.
+        init_rules: pairs (target regex, source template or None), see `cvjax.train.restore`.
+        tensorboard: whether to write TensorBoard events.
+    """
+
+    epochs: float | None = None
+    steps: int | None = None
+    log_every: int = 50
+    checkpoint_every: int | None = None
+    keep: int = 2
+    monitor: str = "test/accuracy"
+    monitor_mode: str = "max"
+    early_stop: int | None = None
+    sharding: str = "replicated"
+    model_parallel: int = 1
+    resume: str = ""
+    init_from: str = ""
+    init_rules: tuple[tuple[str, str | None], ...] = ()
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        problems = []
+        if (self.epochs is None) == (self.steps is None):
+            problems.append(
+                f"train.epochs={self.epochs} and train.steps={self.steps}: set exactly one of "
+                "them, and the other to None."
+            )
+        for name in ("epochs", "steps", "log_every", "checkpoint_every", "keep", "early_stop"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                problems.append(f"train.{name} is {value}; it has to be greater than 0.")
+        if self.monitor_mode not in ("max", "min"):
+            problems.append(f"train.monitor_mode is {self.monitor_mode!r}; use 'max' or 'min'.")
+        if self.resume and self.init_from:
+            problems.append("train.resume and train.init_from exclude each other; set one.")
+        if self.init_rules and not self.init_from:
+            problems.append("train.init_rules are set, but train.init_from is empty.")
+        if problems:
+            raise ValueError("\n".join(problems))
+
+
+@dataclass(frozen=True)
+class EmaOptions:
+    """The section `ema`: moving averages of parameters and statistics, used in evaluation.
+
+    Attributes:
+        decay: share of the old average that a step keeps, in (0, 1); None keeps no average.
+        warmup: start with the smaller decay (1 + step) / (10 + step), so that the random start
+            is forgotten soon.
+    """
+
+    decay: float | None = None
+    warmup: bool = True
+
+    def __post_init__(self) -> None:
+        if self.decay is not None and not 0 < self.decay < 1:
+            raise ValueError(f"ema.decay is {self.decay}; it has to lie between 0 and 1, or None.")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of the section `evals`: a source and how often it is run through.
+
+    `every` counts steps; None means the end of every epoch. The end of the run always counts.
+    """
+
+    source: Source
+    every: int | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a run needs, made; nothing in it is a name any more.
+
+    Attributes:
+        config: the complete config as plain data, for the record and for comparison at a restart.
+        train_transform: (key, batch) -> batch on the device, in training.
+        eval_transform: batch -> batch on the device, in evaluation.
+        preview_transform: as `train_transform`, without the normalisation, for people to look at.
+    """
+
+    config: Mapping[str, Any]
+    seed: int
+    task: Any
+    train_source: Source
+    batch_size: int
+    train_transform: Callable
+    eval_transform: Callable
+    preview_transform: Callable
+    optim: OptimOptions
+    train: TrainOptions
+    ema: EmaOptions = EmaOptions()
+    evals: Mapping[str, Evaluation] = field(default_factory=dict)
+    train_view: View | None = None
+    eval_view: View | None = None
+    workers: int = 0
+    threads: int = 2
+    prefetch: int = 2
+    on_bad_example: str = "error"

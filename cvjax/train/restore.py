@@ -1,0 +1,233 @@
+"""Starting from another run: everything (`train.resume`) or its parameters (`train.init_from`).
+
+`init_from` goes by rules. A rule is (target regex, source template or None): the first whose regex
+matches a target's whole path wins; the template, with the regex's groups, names the source's path,
+and None keeps the fresh value. Paths are those of parameters, such as `stage1_block1/conv1/kernel`,
+and the same rules hold for every collection (`params`, `batch_stats`). The plan is made from
+shapes and dtypes before an array is read, and whatever does not fit is one error that names it all.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import traverse_util
+
+from cvjax.train.checkpoint import CheckpointError, Checkpoints, Restored, problems_of
+from cvjax.train.progress import log
+from cvjax.train.state import TrainState
+from cvjax.train.writer import write_json
+
+Rules = Sequence[tuple[str, str | None]]
+# Without rules every parameter is taken from the source's of the same path.
+SAME_PATHS: Rules = ((".*", r"\g<0>"),)
+_EXAMPLES = 20
+
+Shapes = Mapping[str, tuple[tuple[int, ...], str]]
+
+
+@dataclass
+class Plan:
+    """What goes where; paths begin with their collection, such as `params/`.
+
+    Attributes:
+        load: target path -> source path.
+        keep: target paths that keep their fresh value.
+        ignored: source paths that nothing asks for.
+        problems: whatever does not fit, a line each.
+    """
+
+    load: dict[str, str] = field(default_factory=dict)
+    keep: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def make_plan(target: Shapes, source: Shapes, rules: Rules) -> Plan:
+    """Matches {path: (shape, dtype)} of the fresh variables with those of the source.
+
+    Nothing is resized or cast silently: shapes have to be equal, and float stays float.
+    """
+    plan = Plan()
+    compiled = []
+    for pattern, template in rules:
+        try:
+            compiled.append((re.compile(pattern), template))
+        except re.error as error:
+            plan.problems.append(f"{pattern!r} is not a regular expression ({error})")
+    used = [False] * len(compiled)
+    for path, (shape, dtype) in target.items():
+        collection, _, name = path.partition("/")
+        hit = next((i for i, (regex, _) in enumerate(compiled) if regex.fullmatch(name)), None)
+        if hit is None:
+            plan.problems.append(f"no rule matches {path}")
+            continue
+        used[hit] = True
+        regex, template = compiled[hit]
+        if template is None:
+            plan.keep.append(path)
+            continue
+        try:
+            wanted = f"{collection}/{regex.fullmatch(name).expand(template)}"
+        except (re.error, IndexError) as error:
+            plan.problems.append(f"the template {template!r} does not expand ({error})")
+            continue
+        if wanted not in source:
+            plan.problems.append(f"{path}: the source has no {wanted}")
+        elif tuple(source[wanted][0]) != tuple(shape):
+            plan.problems.append(
+                f"{path} has shape {tuple(shape)}, {wanted} of the source {tuple(source[wanted][0])}"
+            )
+        elif np.issubdtype(dtype, np.floating) != _is_float(source[wanted][1]):
+            plan.problems.append(f"{path} is {dtype}, {wanted} of the source {source[wanted][1]}")
+        else:
+            plan.load[path] = wanted
+    for (regex, _), hit in zip(compiled, used):
+        if not hit:
+            plan.problems.append(f"the rule {regex.pattern!r} applies to no parameter")
+    plan.ignored = sorted(set(source) - set(plan.load.values()))
+    return plan
+
+
+def initialise_from(
+    origin: str, rules: Rules, state: TrainState, *, report_path: Path | None = None
+) -> TrainState:
+    """`state` with parameters and statistics of the checkpoint at `origin`, by `rules`.
+
+    `origin` is a workdir (its best checkpoint, else its newest) or one checkpoint folder; moving
+    averages are taken where the source kept them. The step stays 0 and the optimizer fresh. What
+    was loaded, kept and ignored is written to `report_path` and summarised in the log.
+
+    Raises:
+        ValueError: naming every uncovered, missing or misshapen parameter.
+        CheckpointError: if there is no such checkpoint or it is damaged.
+    """
+    folder = checkpoint_folder(origin)
+    found = _found_variables(folder)
+    target = _shapes({"params": state.params, **state.mutable})
+    plan = make_plan(
+        target, {path: shape for path, (shape, _) in found.items()}, rules or SAME_PATHS
+    )
+    if plan.problems:
+        shown = "\n".join(f"  {problem}" for problem in plan.problems[:_EXAMPLES])
+        more = len(plan.problems) - _EXAMPLES
+        raise ValueError(
+            f"train.init_from={origin!r} does not fit the model:\n{shown}\n"
+            + (f"  ... and {more} more\n" if more > 0 else "")
+            + "  Say in train.init_rules what goes where: (target regex, source template), or "
+            "(target regex, None) to keep a fresh value. The source has: "
+            + ", ".join(sorted(found)[:_EXAMPLES])
+            + (", ..." if len(found) > _EXAMPLES else "")
+        )
+    fresh = {"params": state.params, **state.mutable}
+    flat = traverse_util.flatten_dict(fresh, sep="/")
+    arrays = _read(folder, {found[source][1]: flat[path] for path, source in plan.load.items()})
+    loaded = {path: arrays[found[source][1]] for path, source in plan.load.items()}
+    variables = traverse_util.unflatten_dict({**flat, **loaded}, sep="/")
+    params = variables.pop("params")
+    if report_path is not None:
+        report = {
+            "source": str(folder),
+            "loaded": plan.load,
+            "kept": plan.keep,
+            "ignored": plan.ignored,
+        }
+        write_json(report_path, report)
+    log.info(
+        "init_from %s: %d arrays loaded, %d kept fresh, %d of the source ignored",
+        folder, len(plan.load), len(plan.keep), len(plan.ignored),
+    )  # fmt: skip
+    state = state.replace(params=params, mutable=variables)
+    if state.ema is not None:
+        copies = jax.tree.map(lambda x: x.copy(), {"params": params, "mutable": variables})
+        state = state.replace(ema=copies)
+    return state
+
+
+def continue_from(origin: str, like: Any) -> Restored:
+    """The whole state at `origin` (as for `initialise_from`), step, optimizer and all.
+
+    Raises:
+        CheckpointError: if there is none, it is damaged, or its tree differs from `like`.
+    """
+    folder = checkpoint_folder(origin)
+    checkpoints = Checkpoints(folder.parent)
+    try:
+        log.info("resuming from %s", folder)
+        return checkpoints.restore(int(folder.name), like)
+    finally:
+        checkpoints.close()
+
+
+def checkpoint_folder(origin: str) -> Path:
+    """The checkpoint folder that `origin` (a workdir, or the folder itself) means, verified."""
+    path = Path(origin).expanduser().absolute()
+    if (path / "checkpoints").is_dir():
+        checkpoints = Checkpoints(path / "checkpoints")
+        try:
+            path = path / "checkpoints" / str(checkpoints.find("best"))
+        finally:
+            checkpoints.close()
+    if not path.is_dir():
+        raise CheckpointError(f"{origin}: there is no such workdir or checkpoint folder.")
+    problems = problems_of(path)
+    if problems:
+        raise CheckpointError(f"{path} is no sound checkpoint: {'; '.join(problems[:5])}.")
+    return path
+
+
+def _is_float(dtype: str) -> bool:
+    return "float" in dtype
+
+
+def _shapes(variables: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
+    flat = traverse_util.flatten_dict(dict(variables), sep="/")
+    return {path: (leaf.shape, leaf.dtype) for path, leaf in flat.items()}
+
+
+def _found_variables(folder: Path) -> dict[str, tuple[Any, tuple[str, ...]]]:
+    """{`params/...` or `batch_stats/...`: ((shape, dtype), path in the checkpoint's tree)}."""
+    handler = ocp.PyTreeCheckpointer()
+    try:
+        tree = handler.metadata(folder).item_metadata.tree
+    finally:
+        handler.close()
+    ema = tree.get("ema")
+    root = ("ema",) if ema else ()
+    params = (ema or tree)["params"]
+    mutable = (ema or tree)["mutable"] or {}
+    found = {}
+    for collection, branch in {"params": params, **mutable}.items():
+        where = (*root, "params") if collection == "params" else (*root, "mutable", collection)
+        for keys, leaf in traverse_util.flatten_dict(branch).items():
+            shape = (tuple(leaf.shape), str(np.dtype(leaf.dtype)))
+            found["/".join((collection, *keys))] = (shape, (*where, *keys))
+    return found
+
+
+def _read(folder: Path, wanted: Mapping[tuple[str, ...], jax.Array]) -> dict[tuple, jax.Array]:
+    """The arrays at the checkpoint's paths, each laid out as the array it will replace."""
+    like = traverse_util.unflatten_dict(
+        {
+            path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+            for path, x in wanted.items()
+        }
+    )
+    reader = ocp.PyTreeCheckpointer()
+    try:
+        tree = reader.restore(
+            folder,
+            args=ocp.args.PyTreeRestore(
+                item=like,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(like),
+                partial_restore=True,
+            ),
+        )
+    finally:
+        reader.close()
+    return traverse_util.flatten_dict(tree)

@@ -1,0 +1,115 @@
+"""The files of a workdir besides metrics and checkpoints, and who may use it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cvjax.data.source import Source
+from cvjax.evaluators.batches import Results
+from cvjax.train.writer import environment, write_json
+from cvjax.vis.grids import save_grid
+
+CONFIG = "config.json"
+_MAX_DIFFERENCES = 20
+
+
+def claim_workdir(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Makes the workdir and writes `config.json`, or checks that it is this config's workdir.
+
+    Raises:
+        ValueError: if the workdir holds a run of another config; the message shows the difference.
+        OSError: if it can't be written to; the message says so.
+    """
+    path = workdir / CONFIG
+    config = json.loads(json.dumps(config))
+    if path.exists():
+        differences = _differences(json.loads(path.read_text()), config)
+        if differences:
+            shown = "\n".join(f"  {line}" for line in differences[:_MAX_DIFFERENCES])
+            more = len(differences) - _MAX_DIFFERENCES
+            raise ValueError(
+                f"{workdir} holds a run of another config:\n{shown}\n"
+                + (f"  ... and {more} more\n" if more > 0 else "")
+                + "Give another --workdir. To go on from that run's checkpoint with this config, "
+                f"set train.resume={str(workdir)!r} besides."
+            )
+        return
+    if jax.process_index() == 0:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_json(path, config)
+        except OSError as error:
+            raise OSError(
+                f"the workdir {workdir} can't be written to ({error.strerror}). "
+                "Choose another --workdir or free space."
+            ) from error
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for name in sorted({*old, *new}):
+            here = f"{path}.{name}" if path else name
+            if name not in old:
+                lines.append(f"{here}: not set there, {new[name]!r} now")
+            elif name not in new:
+                lines.append(f"{here}: {old[name]!r} there, not set now")
+            else:
+                lines += _differences(old[name], new[name], here)
+        return lines
+    return [] if old == new else [f"{path}: {old!r} there, {new!r} now"]
+
+
+def write_environment(workdir: Path) -> None:
+    """Writes `environment.json`; a resumed run adds its own to `environments_before`."""
+    path = workdir / "environment.json"
+    now = environment()
+    before = []
+    if path.exists():
+        old = json.loads(path.read_text())
+        before = old.pop("environments_before", [])
+        if old != now:
+            before.append(old)
+    write_json(path, {**now, "environments_before": before} if before else now)
+
+
+def write_evaluation(workdir: Path, name: str, source: Source, results: Results, step: int) -> None:
+    """Writes `evals/<name>.json`: the last evaluation in full. First process only."""
+    if jax.process_index():
+        return
+    folder = workdir / "evals"
+    folder.mkdir(exist_ok=True)
+    arrays = {key: np.asarray(value).tolist() for key, value in results.arrays.items()}
+    write_json(
+        folder / f"{name}.json",
+        {
+            "name": name,
+            "source": source.info.name,
+            "step": step,
+            "num_examples": results.num_examples,
+            "class_names": list(source.info.class_names),
+            **results.scalars,
+            **arrays,
+        },
+    )
+
+
+def write_pictures(
+    workdir: Path, name: str, batch: Mapping[str, Any], class_names: tuple[str, ...]
+) -> np.ndarray:
+    """Writes `samples/<name>.png`, a grid with the labels; returns the picture [H, W, 3]."""
+    from PIL import Image
+
+    labels = np.asarray(batch["label"]) if "label" in batch else None
+    captions = None
+    if labels is not None:
+        captions = [class_names[i] if i < len(class_names) else str(i) for i in labels]
+    folder = workdir / "samples"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.png"
+    save_grid(path, np.asarray(batch["image"]), captions=captions)
+    return np.asarray(Image.open(path).convert("RGB"))

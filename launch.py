@@ -1,0 +1,67 @@
+"""Trains, evaluates or describes the experiment that a config names.
+
+    python launch.py --config configs/classification/lenet_digits.py --workdir runs/lenet_digits
+    python launch.py --config FILE.py:variant --workdir DIR --config.optim.lr=0.01
+    python launch.py --config FILE.py --workdir DIR --mode eval
+    python launch.py --config FILE.py --mode dry_run
+
+Exit status: 0 done, 1 it failed, 2 the command or config is wrong, 128 + signal when interrupted.
+"""
+
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+flags.DEFINE_string("workdir", None, "Folder for checkpoints, metrics and the report.")
+flags.DEFINE_enum("mode", "train", ("train", "eval", "dry_run"), "What to do.")
+flags.DEFINE_string("checkpoint", "best", "With --mode eval: 'best', 'latest' or a step.")
+flags.DEFINE_bool("distributed", False, "Join several processes; see docs/scale.md.")
+flags.DEFINE_string("coordinator", None, "host:port of process 0, where it is not found out.")
+flags.DEFINE_integer("num_processes", None, "How many processes, where it is not found out.")
+flags.DEFINE_integer("process_id", None, "Which of them this is, where it is not found out.")
+flags.DEFINE_bool("traceback", False, "Show where in the code an error comes from.")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line `argv` and returns the exit status."""
+    from cvjax import build, config  # here: `--help` need not wait for JAX
+    from cvjax.train import dry_run, loop
+    from cvjax.train.progress import log, setup_logging
+    from cvjax.train.sharding import join_processes
+
+    setup_logging()
+    try:
+        spec, argv = config.take_config_flag(argv)
+        if spec:
+            complete = build.complete(config.load(spec))
+            config.check_overrides(complete, argv)
+            config_flags.DEFINE_config_dict("config", complete, sys_argv=argv)
+        rest = flags.FLAGS(argv)[1:]
+        options = flags.FLAGS
+        if not spec or rest:
+            raise config.ConfigError(f"not understood: {rest}" if spec else __doc__.strip())
+        if options.mode != "dry_run" and not options.workdir:
+            raise config.ConfigError("--workdir is missing: the folder for what the run writes.")
+        if options.distributed:
+            join_processes(options.coordinator, options.num_processes, options.process_id)
+        experiment = build.experiment(options.config, stand_in_data=options.mode == "dry_run")
+        if options.mode == "dry_run":
+            print(dry_run.describe(experiment))
+        elif options.mode == "eval":
+            figures = loop.evaluate(experiment, options.workdir, checkpoint=options.checkpoint)
+            for name, value in sorted(figures.items()):
+                print(f"{name:32} {value:.4f}")
+        else:
+            outcome = loop.run(experiment, options.workdir)
+            return 128 + outcome.signal if outcome.signal else 0
+        return 0
+    except (ValueError, OSError, ArithmeticError, RuntimeError, flags.Error) as error:
+        if "--traceback" in argv:
+            raise
+        log.error("error: %s\n(--traceback shows where in the code.)", error)
+        return 2 if isinstance(error, (config.ConfigError, flags.Error)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

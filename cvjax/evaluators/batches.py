@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Batch = Mapping[str, Any]
 
@@ -30,7 +30,7 @@ class Results:
     scalars: dict[str, float]
     arrays: dict[str, np.ndarray]
     num_examples: int
-    kept: dict[str, np.ndarray] = field(default_factory=dict)
+    predictions: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,13 @@ class Batches:
         Raises:
             ValueError: if there is no example, or not `num_examples` of them where that is given.
         """
-        sums = None
+        sums = mesh = None
         kept: list[dict[str, np.ndarray]] = []
         for batch in batches:
             if sums is None:
-                sums = self._zeros(variables, batch)
-            sums, rows = self._update(variables, batch, sums)
+                mesh = _mesh_of(batch)
+                sums = self._zeros(variables, batch, mesh)
+            sums, rows = self._update(variables, batch, sums, mesh)
             if self.keep:
                 kept.append(_valid_rows(rows))
         counted = 0 if sums is None else int(sums["num_examples"])
@@ -80,16 +81,24 @@ class Batches:
             scalars={name: float(value) for name, value in found.items() if value.ndim == 0},
             arrays={name: value for name, value in found.items() if value.ndim > 0},
             num_examples=counted,
-            kept={name: np.concatenate([rows[name] for rows in kept]) for name in self.keep},
+            predictions={name: np.concatenate([rows[name] for rows in kept]) for name in self.keep},
         )
 
     @cached_property
     def _update(self) -> Callable[..., Any]:
-        return jax.jit(self._add, donate_argnums=2)
+        return jax.jit(self._add, donate_argnums=2, static_argnums=3)
 
-    def _add(self, variables: Any, batch: Batch, sums: Any) -> tuple[Any, dict[str, jax.Array]]:
+    def _add(
+        self, variables: Any, batch: Batch, sums: Any, mesh: Mesh | None
+    ) -> tuple[Any, dict[str, jax.Array]]:
         new, rows = self._measure(variables, batch)
-        return jax.tree.map(jnp.add, sums, new), rows
+        sums = {
+            "metrics": sums["metrics"].merge(new["metrics"]),
+            "num_examples": sums["num_examples"] + new["num_examples"],
+        }
+        if mesh is not None:
+            sums = jax.lax.with_sharding_constraint(sums, _whole(mesh))
+        return sums, rows
 
     def _measure(self, variables: Any, batch: Batch) -> tuple[Any, dict[str, jax.Array]]:
         outputs = dict(self.predict(variables, batch))
@@ -99,22 +108,35 @@ class Batches:
             "metrics": self.metrics.single_from_model_output(**fields, **outputs),
             "num_examples": valid.sum(dtype=jnp.int32),
         }
-        rows = {name: {**batch, **fields, **outputs}[name] for name in self.keep}
-        return new, rows | ({"valid": valid} if self.keep else {})
+        if not self.keep:
+            return new, {}
+        known = {**batch, **fields, **outputs}
+        for name in self.keep:
+            if name not in known:
+                raise ValueError(
+                    f"keep: no output is called {name!r}. There are {', '.join(sorted(known))}."
+                )
+        return new, {name: known[name] for name in (*self.keep, "valid")}
 
-    def _zeros(self, variables: Any, batch: Batch) -> Any:
-        """Sums of nothing, laid out as they will stay: whole on each device of the batch's mesh."""
+    def _zeros(self, variables: Any, batch: Batch, mesh: Mesh | None) -> Any:
+        """Sums of nothing, laid out as they will stay."""
         shapes, _ = jax.eval_shape(self._measure, variables, batch)
         make = partial(jax.tree.map, lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        shardings = [x.sharding for x in jax.tree.leaves(batch) if isinstance(x, jax.Array)]
-        meshes = [s.mesh for s in shardings if isinstance(s, NamedSharding)]
-        if not meshes:
-            return make()
-        return jax.jit(make, out_shardings=NamedSharding(meshes[0], PartitionSpec()))()
+        return make() if mesh is None else jax.jit(make, out_shardings=_whole(mesh))()
+
+
+def _mesh_of(batch: Batch) -> Mesh | None:
+    shardings = [x.sharding for x in jax.tree.leaves(batch) if isinstance(x, jax.Array)]
+    return next((s.mesh for s in shardings if isinstance(s, NamedSharding)), None)
+
+
+def _whole(mesh: Mesh) -> NamedSharding:
+    """The same sums on every device, so that each process can read them."""
+    return NamedSharding(mesh, PartitionSpec())
 
 
 def _valid_rows(rows: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
-    if jax.process_count() > 1:
+    if not all(value.is_fully_addressable for value in rows.values()):
         rows = multihost_utils.process_allgather(dict(rows), tiled=True)
     host = jax.device_get(dict(rows))
     return {name: value[host["valid"]] for name, value in host.items()}

@@ -45,7 +45,7 @@ def softmax_cross_entropy(
         if label_smoothing:
             uniform = -(log_p if weights is None else log_p * weights).sum(axis=-1) / num_classes
             loss = (1 - label_smoothing) * loss + label_smoothing * uniform
-        return loss
+        return _nan_unless_class(loss, target, num_classes)
     p = target.astype(logits.dtype)
     if label_smoothing:
         p = (1 - label_smoothing) * p + label_smoothing / num_classes
@@ -70,15 +70,17 @@ def sigmoid_cross_entropy(
         ValueError: if `target` fits neither form.
     """
     logits = _at_least_float32(logits)
-    if _is_labels(logits, target):
-        t = _one_hot(logits, target)
+    labels = _is_labels(logits, target)
+    if labels:
+        t = jax.nn.one_hot(target, logits.shape[-1], dtype=logits.dtype)
     else:
         t = target.astype(logits.dtype)
     if label_smoothing:
         t = (1 - label_smoothing) * t + label_smoothing / 2
     positive = t if positive_weights is None else t * jnp.broadcast_to(positive_weights, t.shape)
     loss = _product(positive, jax.nn.softplus(-logits)) + _product(1 - t, jax.nn.softplus(logits))
-    return loss.sum(axis=-1)
+    loss = loss.sum(axis=-1)
+    return _nan_unless_class(loss, target, logits.shape[-1]) if labels else loss
 
 
 def multiclass_hinge(
@@ -97,8 +99,9 @@ def multiclass_hinge(
     logits = _at_least_float32(logits)
     right = _pick(logits, label)[..., None]  # [*b, 1]
     slack = jax.nn.relu(logits - right + margin)  # [*b, k]
-    slack = jnp.where(_one_hot(logits, label) > 0, 0.0, slack)
-    return (slack**2 if squared else slack).sum(axis=-1)
+    wrong = 1 - jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
+    loss = _product(wrong, slack**2 if squared else slack).sum(axis=-1)
+    return _nan_unless_class(loss, label, logits.shape[-1])
 
 
 def total(values: Float[Array, "*b"], valid: Bool[Array, "*b"] | None = None) -> Float[Array, ""]:
@@ -139,18 +142,14 @@ def _is_labels(logits: Array, target: Array) -> bool:
 
 
 def _pick(values: Array, label: Array) -> Array:
-    """values[..., label]; NaN where the label is no class (negative ones do not wrap)."""
-    label = jnp.where(label < 0, values.shape[-1], label)
-    return jnp.take_along_axis(
-        values, label[..., None], axis=-1, mode="fill", fill_value=jnp.nan
-    ).squeeze(-1)
+    """values[..., label], with the label clipped to the classes that exist."""
+    label = jnp.clip(label, 0, values.shape[-1] - 1)
+    return jnp.take_along_axis(values, label[..., None], axis=-1).squeeze(-1)
 
 
-def _one_hot(logits: Array, label: Array) -> Array:
-    """One-hot rows in the scores' type; rows of NaN where the label is no class."""
-    rows = jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
-    known = (label >= 0) & (label < logits.shape[-1])
-    return jnp.where(known[..., None], rows, jnp.nan)
+def _nan_unless_class(loss: Array, label: Array, num_classes: int) -> Array:
+    # Last, by a select: an ignored position's NaN must not reach the gradient as 0 * NaN.
+    return jnp.where((label >= 0) & (label < num_classes), loss, jnp.nan)
 
 
 def _product(weight: Array, value: Array) -> Array:

@@ -1,6 +1,6 @@
 """Image classification: one label an image, by softmax, one-vs-rest sigmoids or a hinge."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,7 +198,7 @@ def _image(batch: Tree) -> Float[Array, "b h w c"]:
     return image
 
 
-def _option_problems(task: Classification):
+def _option_problems(task: Classification) -> Iterator[str]:
     classes = task.model.num_classes
     if classes is None:
         yield "model.num_classes: got None, a backbone without a head. Set the number of classes."

@@ -8,13 +8,11 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-
-_DEVICES = "import jax; d = jax.devices(); print(d[0].platform, len(d), d[0].device_kind)"
 
 
 def cpu_kind() -> str:
@@ -23,18 +21,13 @@ def cpu_kind() -> str:
     return f"{_cpu_model()}, {cores} core{'' if cores == 1 else 's'}"
 
 
-def accelerator_kind(environment: Mapping[str, str]) -> str:
-    """ "8 x NVIDIA H100", or "" on a machine with none, as a process with `environment` sees it.
-
-    Asked of a process of its own, so that this one does not take the accelerator's memory.
-    """
-    asked = subprocess.run(
-        [sys.executable, "-c", _DEVICES], env=dict(environment), capture_output=True, text=True
-    )
-    parts = asked.stdout.strip().split(" ", 2)
-    if asked.returncode or len(parts) != 3 or parts[0] == "cpu":
+def accelerator_kind(environment: Mapping[str, Any]) -> str:
+    """ "8 x NVIDIA H100", or "" for none, from a run's `environment.json`."""
+    devices = environment.get("devices") or []
+    if environment.get("backend", "cpu") == "cpu" or not devices:
         return ""
-    return f"{parts[1]} x {parts[2]}"
+    kind = str(devices[0]).partition(" ")[2] or str(environment["backend"])  # "gpu:0 NVIDIA H100"
+    return f"{environment.get('num_devices', len(devices))} x {kind}"
 
 
 def versions() -> dict[str, str]:

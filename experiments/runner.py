@@ -130,13 +130,17 @@ def _train(
     minutes = (time.perf_counter() - start) / 60
     if done.returncode:
         raise RuntimeError(f"{name}: exit status {done.returncode} from {' '.join(command)}")
-    accelerator = machine.accelerator_kind(environment)
+    accelerator = machine.accelerator_kind(_read_json(workdir / "environment.json"))
     return {
         "records": read_records(workdir / "metrics.jsonl"),
         "command": _command(training),
         "minutes": round(minutes, 2),
         "machine": ", ".join(filter(None, (accelerator, machine.cpu_kind()))),
     }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _fresh_workdir(name: str) -> Path:

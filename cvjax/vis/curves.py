@@ -95,12 +95,14 @@ def plot_curves(
 def curves_figure(
     records: Sequence[Mapping[str, Any]],
     *,
+    panels: Sequence[Panel] | None = None,
     guessing: Mapping[str, float] = MappingProxyType({}),
     theme: Theme = LIGHT,
 ) -> Figure:
-    """The figure that `plot_curves` writes."""
+    """The figure that `plot_curves` writes, or one of only some of its `panels`."""
     all_panels = curve_panels(records)
-    panels = all_panels[:MAX_PANELS]
+    shown = list(all_panels if panels is None else panels)
+    panels, left_out = shown[:MAX_PANELS], shown[MAX_PANELS:]
     rows = max(1, math.ceil(len(panels) / COLUMNS))
     columns = min(COLUMNS, max(1, len(panels)))
     figure = Figure(
@@ -117,7 +119,7 @@ def curves_figure(
         axes.set_yticks([])
         return figure
 
-    splits = list(dict.fromkeys(_line_of(name) for panel in panels for name in panel.names))
+    splits = list(dict.fromkeys(_line_of(name) for panel in all_panels for name in panel.names))
     splits.sort(key=lambda split: split != rec.TRAIN_SPLIT)  # stable: training first
     colors = {split: theme.series[i % len(theme.series)] for i, split in enumerate(splits)}
     limits = _step_limits(records)
@@ -128,9 +130,9 @@ def curves_figure(
         axes.set_xlim(*limits)
         if index >= len(panels) - COLUMNS:
             axes.set_xlabel("step", fontsize=8, color=theme.muted)
-    if len(all_panels) > MAX_PANELS:
-        left_out = ", ".join(panel.title for panel in all_panels[MAX_PANELS:])
-        figure.supxlabel(f"not drawn: {left_out}", fontsize=8, color=theme.muted)
+    if left_out:
+        names = ", ".join(panel.title for panel in left_out)
+        figure.supxlabel(f"not drawn: {names}", fontsize=8, color=theme.muted)
     return figure
 
 

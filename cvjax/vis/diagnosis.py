@@ -81,7 +81,7 @@ class _Curves(NamedTuple):
     last_step: float
 
 
-def guessing_figures(loss: str, num_classes: int) -> dict[str, float]:
+def guessing_figures(loss: str, num_classes: int, *, margin: float = 1.0) -> dict[str, float]:
     """The loss and accuracy that equal scores for all of `num_classes` balanced classes give.
 
     `loss` is the task's name for it; for one that is unknown here, only the accuracy is given.
@@ -91,8 +91,8 @@ def guessing_figures(loss: str, num_classes: int) -> dict[str, float]:
     losses = {
         "softmax": math.log(num_classes),  # every class has probability 1/C
         "sigmoid": num_classes * math.log(2),  # C fair coins, summed
-        "hinge": num_classes - 1.0,  # every wrong class violates the margin by exactly 1
-        "squared_hinge": num_classes - 1.0,
+        "hinge": (num_classes - 1) * margin,  # every wrong class violates the whole margin
+        "squared_hinge": (num_classes - 1) * margin**2,
     }
     figures = {"accuracy": 1 / num_classes}
     return figures | ({"loss": losses[loss]} if loss in losses else {})
@@ -301,7 +301,7 @@ def _rising_loss(curves: _Curves) -> list[Finding]:
         return []
     figures = {"lowest_loss": low, "at_step": at, "final_loss": end}
     said = (
-        f"{curves.split} loss was lowest at step {at:.0f} ({low:.4g}) and ended at {end:.4g}, "
+        f"The {curves.split} loss was lowest at step {at:.0f} ({low:.4g}) and ended at {end:.4g}, "
         f"{end / low - 1:+.0%}"
     )
     accuracy = curves.eval_accuracy.finite()
@@ -339,15 +339,15 @@ def _end_of_run(curves: _Curves) -> list[Finding]:
         figures = {"best_before": earlier, "best": best, "last_quarter_gain": 1 - best / earlier}
         advice = f"Train longer{_and_lr(curves)}."
         said = (
-            f"{name} fell from {earlier:.4g} to {best:.4g} in the last quarter of the run, "
+            f"The {name} fell from {earlier:.4g} to {best:.4g} in the last quarter of the run, "
             f"by {1 - best / earlier:.0%}."
         )
         return [Finding("still improving", "note", said, figures, advice)]
     if at <= start + PLATEAU * span:
         figures = {"best": best, "at_step": at, "final": end, "last_step": curves.last_step}
         said = (
-            f"{name} was best at step {at:.0f} ({best:.4g}); the {curves.last_step - at:.0f} steps "
-            f"since gained nothing (now {end:.4g})."
+            f"The {name} was best at step {at:.0f} ({best:.4g}); the "
+            f"{curves.last_step - at:.0f} steps since gained nothing (now {end:.4g})."
         )
         advice = "Stop earlier, or "
         advice += (
@@ -358,7 +358,7 @@ def _end_of_run(curves: _Curves) -> list[Finding]:
         return [Finding("plateau", "note", said, figures, advice)]
     if end - best > max(noise, best * STILL_IMPROVING):
         figures = {"best": best, "at_step": at, "final": end}
-        said = f"{name} was best at step {at:.0f} ({best:.4g}) and ended at {end:.4g}."
+        said = f"The {name} was best at step {at:.0f} ({best:.4g}) and ended at {end:.4g}."
         advice = (
             "Use the best checkpoint; annealing the learning rate or averaging parameters (EMA) "
             "steadies the end of a run."

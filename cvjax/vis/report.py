@@ -22,7 +22,7 @@ import numpy as np
 from matplotlib.image import imsave
 
 from cvjax.vis import records as rec
-from cvjax.vis.curves import DARK, LIGHT, Theme, curves_figure
+from cvjax.vis.curves import DARK, LIGHT, MAX_PANELS, Panel, Theme, curve_panels, curves_figure
 from cvjax.vis.diagnosis import Finding, diagnose, guessing_figures
 
 # A confusion matrix of more classes than this is a picture: its cells could not be read anyway.
@@ -118,7 +118,7 @@ def read_evaluation(path: Path) -> Evaluation:
     confusion = _array(_named(flat, "confusion"), rank=2)
     if confusion is not None and confusion.shape[0] != confusion.shape[1]:
         confusion = None
-    class_accuracy = _array(_named(flat, "per_class", "class_accuracy"), rank=1)
+    class_accuracy = _array(_named(flat, "class_accuracy"), rank=1)
     count = len(confusion) if confusion is not None else 0
     count = count or (len(class_accuracy) if class_accuracy is not None else 0)
     names = flat.get("class_names")
@@ -129,15 +129,16 @@ def read_evaluation(path: Path) -> Evaluation:
     )
 
 
-def confused_pairs(confusion: np.ndarray) -> list[tuple[int, int, int, float]]:
-    """(truth, prediction, count, share of the truth's examples) of every error, most first."""
+def confused_pairs(confusion: np.ndarray, limit: int) -> list[tuple[int, int, int, float]]:
+    """The `limit` commonest errors: (truth, prediction, count, share of the truth's examples)."""
     totals = confusion.sum(axis=1)
-    pairs = [
-        (int(true), int(guess), int(confusion[true, guess]), confusion[true, guess] / totals[true])
-        for true, guess in zip(*np.nonzero(confusion))
-        if true != guess
+    shares = confusion / np.where(totals > 0, totals, 1)[:, None]
+    true, guess = np.nonzero(confusion * (1 - np.eye(len(confusion))))
+    order = np.lexsort((guess, true, -shares[true, guess], -confusion[true, guess]))[:limit]
+    return [
+        (int(i), int(j), int(confusion[i, j]), float(shares[i, j]))
+        for i, j in zip(true[order], guess[order])
     ]
-    return sorted(pairs, key=lambda pair: (-pair[2], -pair[3], pair[0], pair[1]))
 
 
 def format_figure(metric: str, value: float) -> str:
@@ -213,7 +214,8 @@ def _guessing(config: Mapping[str, Any], evaluations: Sequence[Evaluation]) -> d
     classes = _section(config, "model").get("num_classes")
     if not isinstance(classes, int):
         classes = max((len(one.class_names) for one in evaluations), default=0)
-    return guessing_figures(str(task.get("loss", "softmax")), classes)
+    loss = task.get("loss_name", task.get("loss", "softmax"))
+    return guessing_figures(str(loss), classes, margin=float(task.get("margin", 1.0)))
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -221,12 +223,8 @@ def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return section if isinstance(section, Mapping) else {}
 
 
-def _named(flat: Mapping[str, Any], *words: str) -> Any:
-    # The first list whose name holds one of `words`.
-    for key, value in flat.items():
-        if isinstance(value, list) and any(word in key for word in words):
-            return value
-    return None
+def _named(flat: Mapping[str, Any], word: str) -> Any:
+    return next((v for k, v in flat.items() if isinstance(v, list) and word in k), None)
 
 
 def _array(value: Any, *, rank: int) -> np.ndarray | None:
@@ -320,22 +318,29 @@ def _finding_card(finding: Finding) -> str:
 
 
 def _curves_section(run: _Run) -> str:
-    if not rec.field_names(run.records):
+    # A picture a panel, so that a phone shows them below each other.
+    pictures = "".join(_curve(run, panel) for panel in curve_panels(run.records)[:MAX_PANELS])
+    if not pictures:
         return ""
-    light, dark = (_curves_png(run, theme) for theme in (LIGHT, DARK))
     return (
-        "<picture>"
-        f'<source media="(prefers-color-scheme: dark)" srcset="{_data_uri(dark)}">'
-        f'<img class=wide alt="learning curves" src="{_data_uri(light)}"></picture>'
+        f"<div class=curves>{pictures}</div>"
         "<p class=muted>Training curves are drawn raw (faint) and as a moving average; dots are "
         "evaluations, a ring is the best one.</p>"
     )
 
 
-def _curves_png(run: _Run, theme: Theme) -> bytes:
+def _curve(run: _Run, panel: Panel) -> str:
+    light, dark = (_data_uri(_curve_png(run, panel, theme)) for theme in (LIGHT, DARK))
+    return (
+        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
+        f'<img class=wide alt="{_text(panel.title)} against step" src="{light}"></picture>'
+    )
+
+
+def _curve_png(run: _Run, panel: Panel, theme: Theme) -> bytes:
     buffer = io.BytesIO()
-    figure = curves_figure(run.records, guessing=run.guessing, theme=theme)
-    figure.savefig(buffer, format="png", dpi=110, facecolor=theme.background)
+    figure = curves_figure(run.records, panels=[panel], guessing=run.guessing, theme=theme)
+    figure.savefig(buffer, format="png", dpi=130, facecolor=theme.background)
     return buffer.getvalue()
 
 
@@ -358,7 +363,7 @@ def _figures_section(run: _Run) -> str:
                 f"{len(every.values):,}",
             ]
         )
-    return _table(["", "last", "best", "at step", "points"], rows)
+    return _table(["", "last", "best", "at step", "points"], rows) if rows else ""
 
 
 def _evaluations_section(run: _Run) -> str:
@@ -367,16 +372,14 @@ def _evaluations_section(run: _Run) -> str:
 
 def _evaluation(one: Evaluation) -> str:
     at = f" at step {one.step:,.0f}" if one.step is not None and math.isfinite(one.step) else ""
-    parts = [f"<h3>{_text(one.name)}{at}</h3>"]
-    if one.scalars:
-        rows = [[_text(key), _text(format_figure(key, v))] for key, v in one.scalars.items()]
-        parts.append(_table(["figure", "value"], rows))
+    rows = [[_words(key), _text(format_figure(key, v))] for key, v in one.scalars.items()]
+    scalars = f"<h4>Figures</h4>{_table(None, rows)}" if rows else ""
+    confusion = pairs = ""
     if one.confusion is not None:
-        parts.append("<h4>Confusion matrix</h4>")
-        parts.append(_confusion(one.confusion, one.class_names))
-        parts.append(_confused(one.confusion, one.class_names))
-    parts.append(_classes(one))
-    return "".join(parts)
+        confusion = f"<h4>Confusion matrix</h4>{_confusion(one.confusion, one.class_names)}"
+        pairs = _confused(one.confusion, one.class_names)
+    columns = _columns(scalars, pairs) + _columns(confusion, _classes(one))
+    return f"<h3>{_text(one.name)}{at}</h3>{columns}"
 
 
 def _confusion(confusion: np.ndarray, names: Sequence[str]) -> str:
@@ -425,12 +428,12 @@ def _confusion_png(shares: np.ndarray) -> bytes:
 
 
 def _confused(confusion: np.ndarray, names: Sequence[str]) -> str:
-    pairs = confused_pairs(confusion)
+    pairs = confused_pairs(confusion, MAX_CONFUSED_PAIRS)
     if not pairs:
         return "<p>Not a single example is confused.</p>"
     rows = [
         [_text(names[true]), _text(names[guess]), f"{count:,}", f"{share:.1%}"]
-        for true, guess, count, share in pairs[:MAX_CONFUSED_PAIRS]
+        for true, guess, count, share in pairs
     ]
     heads = ["truth", "taken for", "times", "of that class"]
     return "<h4>Most confused pairs</h4>" + _table(heads, rows, words=2)
@@ -507,25 +510,33 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def _skipped_section(run: _Run) -> str:
-    path = run.workdir / "skipped.log"
-    if not path.exists():
-        return ""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    skipped = [line.partition("\t")[::2] for line in lines if line.strip()]
+    skipped: dict[str, str] = {}
+    for path in sorted(run.workdir.glob("skipped*.log")):  # one a process
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            skipped |= _skipped_example(line)
     if not skipped:
         return ""
-    counts = Counter(reason for _, reason in skipped)
+    counts = Counter(skipped.values())
     summary = _table(
         ["reason", "examples"],
         [[_text(reason), f"{count:,}"] for reason, count in counts.most_common(MAX_SKIPPED_ROWS)],
     )
-    rows = [[_text(name), _text(reason)] for name, reason in skipped[:MAX_SKIPPED_ROWS]]
+    rows = [[_text(name), _text(reason)] for name, reason in skipped.items()][:MAX_SKIPPED_ROWS]
     more = len(skipped) - len(rows)
     after = f"<p class=muted>and {more:,} more, named in skipped.log</p>" if more else ""
-    files = _details(
-        f"which ({len(skipped):,})", _table(["example", "reason"], rows, words=2) + after
-    )
+    table = _table(["example", "reason"], rows, words=2)
+    files = _details(f"which ({len(skipped):,})", table + after)
     return f"<p>{len(skipped):,} examples could not be used and were left out.</p>{summary}{files}"
+
+
+def _skipped_example(line: str) -> dict[str, str]:
+    # A line is a JSON object with "example" and "reason", or the two with a tab between.
+    try:
+        entry = json.loads(line)
+        return {str(entry["example"]): str(entry["reason"])}
+    except (ValueError, KeyError, TypeError):
+        name, tab, reason = line.partition("\t")
+        return {name: reason} if tab else {}
 
 
 def _configuration_section(run: _Run) -> str:
@@ -577,6 +588,14 @@ def _code(value: Any) -> str:
 
 def _text(value: str) -> str:
     return escape(str(value), quote=True)
+
+
+def _words(name: str) -> str:
+    return _text(name.replace("_", " "))
+
+
+def _columns(*parts: str) -> str:
+    return f"<div class=columns>{''.join(f'<div>{part}</div>' for part in parts if part)}</div>"
 
 
 def _table(heads: Sequence[str] | None, rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
@@ -652,11 +671,17 @@ section { padding: 18px; margin-top: 18px; }
 .tile .label { color: var(--muted); font-size: .8rem; }
 .tile .value { font-size: 1.5rem; font-weight: 650; font-variant-numeric: tabular-nums; }
 .card { border-left: 4px solid var(--accent); padding: 2px 14px; margin: 12px 0; }
-.card h3 { margin: 0; text-transform: capitalize; }
+.card h3 { margin: 0; }
+.card h3::first-letter { text-transform: uppercase; }
 .card.good { border-color: var(--good); } .card.good h3 { color: var(--good); }
 .card.note { border-color: var(--note); } .card.note h3 { color: var(--note); }
 .card.problem { border-color: var(--problem); }
 .card.problem h3, p.problem { color: var(--problem); }
+.curves {
+  display: grid; gap: 10px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr));
+}
+.columns { display: flex; flex-wrap: wrap; gap: 0 56px; }
+.columns > div { min-width: 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: 4px 12px 4px 0; text-align: left; border-bottom: 1px solid var(--line); }

@@ -135,7 +135,7 @@ def source(data: DataOptions, split: str, *, stand_in: bool = False) -> Source:
     if unknown:
         raise ConfigError(
             "\n".join(
-                f"data.options.{name}: the source {kind!r} has no such option.{nearest(name, takes)}"
+                f"data.options.{name}: {kind!r} has no such option.{nearest(name, takes)}"
                 for name in unknown
             )
         )

@@ -85,7 +85,7 @@ def plain(value: Any) -> Any:
 
 
 def fill_defaults(section: ConfigDict, options: type, *, skip: Iterable[str] = ()) -> None:
-    """Gives `section` every field of the dataclass `options` that it lacks and that has a default."""
+    """Gives `section` the default of every field of the dataclass `options` that it lacks."""
     hints = typing.get_type_hints(options)
     for field in dataclasses.fields(options):
         if field.name in section or field.name in skip:
@@ -98,10 +98,7 @@ def fill_defaults(section: ConfigDict, options: type, *, skip: Iterable[str] = (
             continue
         if default is None:
             default = _typed_none(hints[field.name])
-        if isinstance(default, (bool, int, float, str, tuple, dict, NoneType)) or isinstance(
-            default, config_dict.FieldReference
-        ):
-            section[field.name] = default
+        section[field.name] = default
 
 
 def make_options(options: type, values: Mapping[str, Any], section: str, **given: Any) -> Any:
@@ -121,7 +118,8 @@ def make_options(options: type, values: Mapping[str, Any], section: str, **given
         if name not in known:
             problems.append(f"{section}.{name}: there is no such field.{nearest(name, known)}")
         elif not is_bearable(value, hints[name], conf=_TYPES):
-            problems.append(f"{section}.{name}={value!r} is not of type {_type_name(hints[name])}.")
+            kind = _type_name(hints[name])
+            problems.append(f"{section}.{name}={value!r} is not of type {kind}.")
     for name, field in known.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

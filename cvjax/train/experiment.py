@@ -14,8 +14,8 @@ class TrainOptions:
     """The section `train` of a config.
 
     Attributes:
-        epochs: length of the run in passes over the training split; or give `steps`.
-        steps: length of the run in steps; None takes it from `epochs`.
+        epochs: length of the run in passes over the training split.
+        steps: length of the run in steps; where it is set, `epochs` does not count.
         log_every: steps between two lines of training metrics, which average over them.
         checkpoint_every: steps between two checkpoints; None saves at the end of every epoch.
         keep: newest checkpoints to keep; the best one is kept besides.
@@ -47,11 +47,8 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         problems = []
-        if (self.epochs is None) == (self.steps is None):
-            problems.append(
-                f"train.epochs={self.epochs} and train.steps={self.steps}: set exactly one of "
-                "them, and the other to None."
-            )
+        if self.epochs is None and self.steps is None:
+            problems.append("train.epochs or train.steps is missing: how long to train.")
         for name in ("epochs", "steps", "log_every", "checkpoint_every", "keep", "early_stop"):
             value = getattr(self, name)
             if value is not None and value <= 0:

@@ -22,7 +22,7 @@ import numpy as np
 from cvjax.data.bad_examples import SkipLog
 from cvjax.data.pipeline import Prefetch, Reading, eval_batches, train_batches
 from cvjax.evaluators.batches import Batches, Results
-from cvjax.train.checkpoint import CheckpointError, Checkpoints
+from cvjax.train.checkpoint import Checkpoints
 from cvjax.train.experiment import Evaluation, Experiment
 from cvjax.train.interrupt import Interruption
 from cvjax.train.plateau import EarlyStopping

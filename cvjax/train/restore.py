@@ -81,7 +81,7 @@ def make_plan(target: Shapes, source: Shapes, rules: Rules) -> Plan:
             plan.problems.append(f"{path}: the source has no {wanted}")
         elif tuple(source[wanted][0]) != tuple(shape):
             plan.problems.append(
-                f"{path} has shape {tuple(shape)}, {wanted} of the source {tuple(source[wanted][0])}"
+                f"{path} has shape {tuple(shape)}, the source's {wanted} {source[wanted][0]}"
             )
         elif np.issubdtype(dtype, np.floating) != _is_float(source[wanted][1]):
             plan.problems.append(f"{path} is {dtype}, {wanted} of the source {source[wanted][1]}")

@@ -1,6 +1,6 @@
 """One program from a laptop to a pod: the mesh, and how batches and state lie on it.
 
-Nothing here calls a collective. Arrays carry a `NamedSharding`, and `jit` derives the communication.
+Nothing here calls a collective: arrays carry a `NamedSharding`, and `jit` derives what to send.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, *, accumulate: int = 1) -> None:
-    """Raises ValueError unless every device gets the same number of examples in each micro-batch."""
+    """Raises ValueError unless every device gets as many examples of each micro-batch."""
     data = mesh.shape["data"]
     if batch_size < 1 or batch_size % (data * accumulate):
         unit = data * accumulate

@@ -32,8 +32,12 @@ class SkipLog:
         self.skips = 0  # how often an example was skipped, repeats counted
         self.reasons: dict[str, str] = {}  # example -> reason, in order of first appearance
         self._path = None if path is None else Path(path)
+        self._separator = ""  # what the next line needs before it
         if self._path is not None and self._path.exists():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
+            content = self._path.read_text(encoding="utf-8", errors="replace")
+            if content and not content.endswith("\n"):
+                self._separator = "\n"
+            for line in content.split("\n"):
                 self._remember(line)
 
     @property
@@ -48,10 +52,11 @@ class SkipLog:
             return False
         self.reasons[example] = reason
         if self._path is not None:
-            line = json.dumps({"example": example, "reason": reason}, ensure_ascii=False)
+            line = json.dumps({"example": example, "reason": reason})
             try:
-                with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                    file.write(line + "\n")
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(f"{self._separator}{line}\n")
+                self._separator = ""
             except OSError as error:
                 warnings.warn(f"{self._path}: skips are no longer logged: {error}", stacklevel=2)
                 self._path = None

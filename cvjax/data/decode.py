@@ -30,8 +30,11 @@ except ImportError:  # no wheel for this platform
 # A quarter of a GiB of RGB: Pillow's own threshold for a suspected decompression bomb.
 MAX_PIXELS = 89_478_485
 # Content that Pillow may open; everything else it knows is not meant to be in a data set.
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "GIF")
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "GIF")
 _EXIF_ORIENTATION = 0x0112
+_MAX_SCRATCH = 16 << 20  # bytes kept per thread
+# Scratch memory: `scratch` for decoded pixels, `resizer` with its own (12% of a resize).
+_per_thread = threading.local()
 
 
 class Box(NamedTuple):
@@ -147,12 +150,26 @@ class JpegImage:
             (f for f in (8, 4, 2) if min(box.height, box.width) >= f * size),
             1,
         )
-        pixels = self._decode(factor)
+        pixels = self._decode(factor, self._scratch(factor))
         box = Box(*(value / factor for value in box))
         resized = resize_box(pixels, box, (size, size), context=context)
         return np.ascontiguousarray(_shown(resized, self.orientation))
 
-    def _decode(self, factor: int) -> np.ndarray:
+    def _scratch(self, factor: int) -> np.ndarray | None:
+        """Memory for a decoded image that is resized at once, kept for this thread's next one.
+
+        Fresh memory for each image is returned to the system each time; its page faults then cost
+        a quarter of decoding and resizing. Large images are rare, and not worth keeping it for.
+        """
+        rows, columns = -(-self.stored_height // factor), -(-self.stored_width // factor)
+        needed = rows * columns * self.channels
+        if needed > _MAX_SCRATCH:
+            return None
+        if getattr(_per_thread, "scratch", None) is None or len(_per_thread.scratch) < needed:
+            _per_thread.scratch = np.empty(needed, np.uint8)
+        return _per_thread.scratch
+
+    def _decode(self, factor: int, buffer: np.ndarray | None = None) -> np.ndarray:
         """Stored pixels at 1/factor of their size, rounded up."""
         try:
             return simplejpeg.decode_jpeg(
@@ -161,6 +178,7 @@ class JpegImage:
                 min_height=math.ceil(self.stored_height / factor),
                 min_width=math.ceil(self.stored_width / factor),
                 min_factor=factor,
+                buffer=buffer,
             )
         except ValueError as error:
             raise BadExample(f"damaged JPEG: {error}") from error
@@ -190,7 +208,7 @@ def resize_box(
         min(inner_top + box.height, bottom - top),
     )
     if image.shape[:2] == tuple(size) and inner == (0, 0, size[1], size[0]):
-        return np.ascontiguousarray(image)
+        return image.copy()
     if cykooz_resizer is not None:
         return _resize_with_simd(image, inner, size)
     return _resize_with_pillow(image, inner, size)
@@ -340,10 +358,6 @@ def _resize_with_pillow(
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=inner)
     return np.asarray(picture).reshape(*size, -1)
-
-
-# A resizer owns scratch memory, which is worth keeping (12% of a resize), and serves one thread.
-_per_thread = threading.local()
 
 
 def _resize_with_simd(

@@ -1,5 +1,6 @@
 """The classification task: what it minimises, reports, predicts and refuses."""
 
+import functools
 from dataclasses import dataclass, replace
 
 import flax.linen as nn
@@ -43,16 +44,28 @@ def example_batch(b=6, k=7):
     return {"image": image, "label": jax.random.randint(label_key, (b,), 0, k, jnp.int32)}
 
 
+@functools.cache
+def compiled_loss(task):
+    """`task.loss` as one program, which a test compiles faster than operation by operation."""
+    return jax.jit(task.loss)
+
+
+def loss_of(task, variables, batch, rngs=None):
+    return compiled_loss(task)(variables, batch, rngs or {})
+
+
 def training_scores(task, variables, batch):
     """The logits that `loss` sees."""
-    (logits, _), _ = task.model.apply(
-        variables, batch["image"], train=True, mutable=["batch_stats"], rngs={"dropout": KEY}
-    )
-    return logits
+
+    def scores(variables, image):
+        (logits, _), _ = task.model.apply(variables, image, train=True, mutable=["batch_stats"])
+        return logits
+
+    return jax.jit(scores)(variables, batch["image"])
 
 
 BATCH = example_batch()
-VARIABLES = TASK.init(KEY, BATCH)
+VARIABLES = jax.jit(TASK.init)(KEY, BATCH)
 
 
 def test_init_gives_all_collections_also_without_computing():
@@ -62,7 +75,7 @@ def test_init_gives_all_collections_also_without_computing():
 
 
 def test_loss_is_the_mean_cross_entropy_and_reports_the_training_accuracy():
-    loss, aux = TASK.loss(VARIABLES, BATCH, {})
+    loss, aux = loss_of(TASK, VARIABLES, BATCH)
     logits = training_scores(TASK, VARIABLES, BATCH)
     np.testing.assert_allclose(
         loss, losses.softmax_cross_entropy(logits, BATCH["label"]).mean(), rtol=1e-6
@@ -75,7 +88,7 @@ def test_loss_is_the_mean_cross_entropy_and_reports_the_training_accuracy():
 
 def test_loss_returns_moved_statistics_and_leaves_its_arguments_alone():
     before = jax.tree.map(np.array, VARIABLES)
-    _, aux = TASK.loss(VARIABLES, BATCH, {})
+    _, aux = loss_of(TASK, VARIABLES, BATCH)
     assert set(aux["mutated"]) == {"batch_stats"}
     mean = 0.01 * BATCH["image"].reshape(6, -1).mean(axis=0)  # flax: momentum 0.99
     np.testing.assert_allclose(aux["mutated"]["batch_stats"]["norm"]["mean"], mean, rtol=1e-5)
@@ -92,13 +105,14 @@ def test_model_without_statistics_mutates_nothing():
 
     task = Classification(Plain())
     batch = example_batch(k=3)
-    assert task.loss(task.init(KEY, batch), batch, {})[1]["mutated"] == {}
+    _, aux = jax.eval_shape(lambda: task.loss(task.init(KEY, batch), batch, {}))
+    assert aux["mutated"] == {}
 
 
 def test_dropout_draws_from_the_given_rngs():
     task = replace(TASK, model=Tiny(7, dropout=0.5))
     first, again, other = (
-        task.loss(VARIABLES, BATCH, {"dropout": jax.random.key(seed)})[0] for seed in (1, 1, 2)
+        loss_of(task, VARIABLES, BATCH, {"dropout": jax.random.key(seed)})[0] for seed in (1, 1, 2)
     )
     assert first == again
     assert first != other
@@ -114,13 +128,13 @@ def test_padding_changes_neither_loss_nor_gradient(loss_name):
             return nn.Dense(self.num_classes)(image.reshape(image.shape[0], -1)), {}
 
     task = Classification(Linear(), loss_name=loss_name)
-    variables = task.init(KEY, BATCH)
+    variables = jax.jit(task.init)(KEY, BATCH)
     longer = {
         "image": jnp.concatenate([BATCH["image"], jnp.ones((2, 2, 3, 1))]),
         "label": jnp.concatenate([BATCH["label"], jnp.array([0, -1], jnp.int32)]),
         "valid": jnp.arange(8) < 6,
     }
-    gradient = jax.value_and_grad(lambda v, b: task.loss(v, b, {}), has_aux=True)
+    gradient = jax.jit(jax.value_and_grad(lambda v, b: task.loss(v, b, {}), has_aux=True))
     (loss, aux), grads = gradient(variables, BATCH)
     (padded_loss, padded_aux), padded_grads = gradient(variables, longer)
     np.testing.assert_allclose(padded_loss, loss, rtol=1e-6)
@@ -138,7 +152,7 @@ def mixed(batch, share):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_mixed_labels_equal_mixed_probabilities(smoothing):
     task = replace(TASK, label_smoothing=smoothing)
-    loss, _ = task.loss(VARIABLES, mixed(BATCH, 0.3), {})
+    loss, _ = loss_of(task, VARIABLES, mixed(BATCH, 0.3))
     label, other = (jax.nn.one_hot(y, 7) for y in (BATCH["label"], BATCH["label"][::-1]))
     expected = losses.softmax_cross_entropy(
         training_scores(task, VARIABLES, BATCH),
@@ -153,29 +167,29 @@ def test_accuracy_of_mixed_examples_is_against_the_larger_share():
     batch = BATCH | {"label": answers, "mixed_label": (answers + 1) % 7}
     for share, accuracy in ((0.0, 1.0), (0.5, 1.0), (0.6, 0.0)):
         weights = jnp.full(answers.shape, share)
-        _, aux = TASK.loss(VARIABLES, batch | {"mix_weight": weights}, {})
+        _, aux = loss_of(TASK, VARIABLES, batch | {"mix_weight": weights})
         assert aux["metrics"]["accuracy"] == accuracy
 
 
 def test_class_weights_give_the_weighted_mean():
     weights = (1.0, 2.0, 0.5, 1.0, 3.0, 0.1, 1.0)
-    loss, _ = replace(TASK, class_weights=weights).loss(VARIABLES, BATCH, {})
+    loss, _ = loss_of(replace(TASK, class_weights=weights), VARIABLES, BATCH)
     values = losses.softmax_cross_entropy(training_scores(TASK, VARIABLES, BATCH), BATCH["label"])
     each = np.asarray(weights)[np.asarray(BATCH["label"])]
     np.testing.assert_allclose(loss, np.average(values, weights=each), rtol=1e-6)
 
 
 def test_sum_is_the_mean_times_the_number_of_examples():
-    total, _ = replace(TASK, reduction="sum").loss(VARIABLES, BATCH, {})
-    np.testing.assert_allclose(total, 6 * TASK.loss(VARIABLES, BATCH, {})[0], rtol=1e-6)
+    total, _ = loss_of(replace(TASK, reduction="sum"), VARIABLES, BATCH)
+    np.testing.assert_allclose(total, 6 * loss_of(TASK, VARIABLES, BATCH)[0], rtol=1e-6)
 
 
 def test_penalty_is_added_to_the_training_loss_and_reported():
-    loss, aux = replace(TASK, l1=0.1, l2=0.2).loss(VARIABLES, BATCH, {})
+    loss, aux = loss_of(replace(TASK, l1=0.1, l2=0.2), VARIABLES, BATCH)
     w = np.asarray(VARIABLES["params"]["head"]["kernel"])
     penalty = 0.1 * np.abs(w).sum() + 0.2 * (w**2).sum()
     np.testing.assert_allclose(aux["metrics"]["penalty"], penalty, rtol=1e-6)
-    np.testing.assert_allclose(loss - TASK.loss(VARIABLES, BATCH, {})[0], penalty, rtol=1e-5)
+    np.testing.assert_allclose(loss - loss_of(TASK, VARIABLES, BATCH)[0], penalty, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -185,13 +199,13 @@ def test_penalty_is_added_to_the_training_loss_and_reported():
 def test_initial_loss_of_zero_weights_is_known(loss_name, expected):
     task = replace(TASK, loss_name=loss_name)
     nothing = {**VARIABLES, "params": jax.tree.map(jnp.zeros_like, VARIABLES["params"])}
-    np.testing.assert_allclose(task.loss(nothing, BATCH, {})[0], expected, rtol=1e-6)
+    np.testing.assert_allclose(loss_of(task, nothing, BATCH)[0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("loss_name", ["softmax", "sigmoid", "hinge"])
 def test_predict_gives_float32_scores_and_probabilities_where_there_are_any(loss_name):
     task = replace(TASK, model=Tiny(7, dropout=0.5, dtype=jnp.bfloat16), loss_name=loss_name)
-    outputs = task.predict(VARIABLES, BATCH)
+    outputs = jax.jit(task.predict)(VARIABLES, BATCH)
     assert outputs["logits"].dtype == jnp.float32
     if loss_name == "hinge":
         assert set(outputs) == {"logits"}
@@ -230,8 +244,9 @@ def test_metrics_depend_on_the_loss_and_the_number_of_classes(loss_name, num_cla
 def test_evaluation_loss_has_neither_smoothing_nor_penalty(loss_name):
     smoothing = 0.0 if "hinge" in loss_name else 0.1
     task = replace(TASK, loss_name=loss_name, label_smoothing=smoothing, l2=0.1)
-    outputs = task.predict(VARIABLES, BATCH)
-    found = task.metrics().single_from_model_output(**outputs, label=BATCH["label"]).compute()
+    outputs = jax.jit(task.predict)(VARIABLES, BATCH)
+    measure = jax.jit(task.metrics().single_from_model_output)
+    found = measure(**outputs, label=BATCH["label"]).compute()
     plain = {
         "softmax": losses.softmax_cross_entropy,
         "sigmoid": losses.sigmoid_cross_entropy,

@@ -31,7 +31,7 @@ def separable_batch():
 @pytest.mark.parametrize("loss_name", ["hinge", "squared_hinge", "softmax"])
 def test_linear_model_separates_a_separable_set(loss_name):
     batch, task = separable_batch(), Classification(Linear(), loss_name=loss_name)
-    variables = task.init(jax.random.key(0), batch)
+    variables = jax.jit(task.init)(jax.random.key(0), batch)
 
     def step(variables, _):
         (loss, aux), grads = jax.value_and_grad(task.loss, has_aux=True)(variables, batch, {})
@@ -56,7 +56,7 @@ def test_gradient_of_the_whole_objective_equals_central_differences(loss_name):
         batch = separable_batch()
         batch["image"] = batch["image"].astype(jnp.float64)
         batch |= {"mixed_label": batch["label"][::-1], "mix_weight": jnp.full(24, 0.3)}
-        variables = task.init(jax.random.key(1), batch)
+        variables = jax.jit(task.init)(jax.random.key(1), batch)
         flat, unravel = ravel_pytree(
             jax.tree.map(lambda w: w.astype(jnp.float64) + 0.01, variables)
         )

@@ -22,7 +22,7 @@ def cpu_kind() -> str:
 
 
 def accelerator_kind(environment: Mapping[str, Any]) -> str:
-    """ "8 x NVIDIA H100", or "" for none, from a run's `environment.json`."""
+    """Number and kind, as in "8 x NVIDIA H100", by a run's `environment.json`; "" for none."""
     devices = environment.get("devices") or []
     if environment.get("backend", "cpu") == "cpu" or not devices:
         return ""

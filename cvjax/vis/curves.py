@@ -138,6 +138,7 @@ def curves_figure(
 
 def curve_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """The panels to draw: loss, accuracy, other metrics by name, learning rate, throughput."""
+    records = [record for record in records if "step" in record]
     by_metric: dict[str, list[str]] = {}
     for name in rec.result_names(records):
         by_metric.setdefault(rec.metric_of(name), []).append(name)

@@ -15,7 +15,8 @@ import numpy as np
 from cvjax.vis import records as rec
 
 # Held-out accuracy this far below training accuracy is a gap: five points are more than the noise
-# of a few hundred examples (two standard errors of 90% on 500 are 2.7 points). Twice that is big.
+# of a few hundred examples (two standard errors of 90% on 500 are 2.7 points); where there are so
+# few that two standard errors are more, those count. Ten points are big.
 GAP = 0.05
 BIG_GAP = 0.10
 # Training accuracy below this part of the way from guessing to perfect: the model has not learnt
@@ -27,8 +28,9 @@ CHANCE_MARGIN = 0.02
 HIGH_START = 2.0
 # A held-out loss 10% above its minimum is rising, not trembling.
 LOSS_RISE = 0.10
-# Two evaluations of one model trained a little longer differ by about this much in accuracy.
-ACCURACY_NOISE = 0.003
+# Two evaluations of one model trained a little longer differ by about a standard error of the
+# accuracy; where the number of examples is not known, that of 95% on 2,000 stands for it.
+ACCURACY_NOISE = 0.005
 # A smoothed training loss that ends at three times its minimum, and at a tenth of guessing or of
 # its start at the least, has diverged; near zero a factor of three is nothing.
 DIVERGENCE_FACTOR = 3.0
@@ -78,6 +80,7 @@ class _Curves(NamedTuple):
     lr: rec.Series
     chance_loss: float | None
     chance_accuracy: float | None
+    accuracy_noise: float  # one standard error of the held-out accuracy
     last_step: float
 
 
@@ -102,13 +105,15 @@ def diagnose(
     records: Sequence[Mapping[str, Any]],
     *,
     guessing: Mapping[str, float] = MappingProxyType({}),
+    num_examples: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Finding]:
     """Findings about the run that wrote `records`, problems first; never empty.
 
     `guessing` holds the "loss" and "accuracy" of guessing (`guessing_figures`); the rules that
-    compare with them are silent where they are not known.
+    compare with them are silent where they are not known. `num_examples` says of each evaluated
+    split how large it is, and so how much of a difference is noise.
     """
-    curves = _read(records, guessing)
+    curves = _read(records, guessing, num_examples)
     if not len(curves.train_loss.steps) and not len(curves.eval_loss.steps):
         if not rec.result_names(records):
             return [Finding("no curves", "note", "The run has logged no metrics yet.", {}, "")]
@@ -122,19 +127,29 @@ def diagnose(
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def _read(records: Sequence[Mapping[str, Any]], guessing: Mapping[str, float]) -> _Curves:
+def _read(
+    records: Sequence[Mapping[str, Any]],
+    guessing: Mapping[str, float],
+    num_examples: Mapping[str, int],
+) -> _Curves:
     splits = rec.eval_splits(records)
     split = next((name for name in HELD_OUT if name in splits), splits[0] if splits else "")
     steps = rec.series(records, "step").steps
+    accuracy = rec.series(records, f"{split}/accuracy")
+    noise = ACCURACY_NOISE
+    if num_examples.get(split) and len(accuracy.finite().values):
+        share = float(np.clip(np.max(accuracy.finite().values), 0, 1))
+        noise = math.sqrt(share * (1 - share) / num_examples[split])
     return _Curves(
         train_loss=rec.series(records, f"{rec.TRAIN_SPLIT}/loss"),
         train_accuracy=rec.series(records, f"{rec.TRAIN_SPLIT}/accuracy"),
         split=split,
         eval_loss=rec.series(records, f"{split}/loss"),
-        eval_accuracy=rec.series(records, f"{split}/accuracy"),
+        eval_accuracy=accuracy,
         lr=rec.series(records, "lr").finite(),
         chance_loss=guessing.get("loss"),
         chance_accuracy=guessing.get("accuracy"),
+        accuracy_noise=noise,
         last_step=float(steps[-1]) if len(steps) else 0.0,
     )
 
@@ -264,7 +279,7 @@ def _fit(curves: _Curves) -> list[Finding]:
         f"Training accuracy ends at {train:.1%}, {curves.split} at {test:.1%}: "
         f"a gap of {100 * gap:+.1f} points."
     )
-    if gap > GAP:
+    if gap > max(GAP, 2 * curves.accuracy_noise):
         severity = "problem" if gap > BIG_GAP else "note"
         advice = (
             "More data or stronger augmentation first; then weight decay, dropout, a smaller "
@@ -312,7 +327,7 @@ def _rising_loss(curves: _Curves) -> list[Finding]:
     before, after = float(then[-1]), float(accuracy.values[-1])
     figures |= {"accuracy_then": before, "final_accuracy": after}
     said += f", while accuracy went from {before:.2%} to {after:.2%}."
-    if after >= before - ACCURACY_NOISE:
+    if after >= before - curves.accuracy_noise:
         advice = (
             "Not an error: the model grows surer of everything, so the few examples that it gets "
             "wrong cost more and more. Pick checkpoints by accuracy if accuracy is what counts; "
@@ -331,16 +346,17 @@ def _end_of_run(curves: _Curves) -> list[Finding]:
     span = float(error.steps[-1]) - start
     index = int(np.argmin(error.values))
     best, end, at = float(error.values[index]), float(error.values[-1]), float(error.steps[index])
-    noise = ACCURACY_NOISE if len(curves.eval_accuracy.finite().values) else 0.0
+    noise = curves.accuracy_noise if len(curves.eval_accuracy.finite().values) else 0.0
 
     before = error.values[error.steps <= float(error.steps[-1]) - TAIL * span]
     earlier = float(np.min(before))
-    if earlier > 0 and best < earlier * (1 - STILL_IMPROVING) and earlier - best > noise:
-        figures = {"best_before": earlier, "best": best, "last_quarter_gain": 1 - best / earlier}
+    if earlier > 0 and end < earlier * (1 - STILL_IMPROVING) and earlier - end > noise:
+        gain = 1 - end / earlier
+        figures = {"best_before": earlier, "final": end, "last_quarter_gain": gain}
         advice = f"Train longer{_and_lr(curves)}."
         said = (
-            f"The {name} fell from {earlier:.4g} to {best:.4g} in the last quarter of the run, "
-            f"by {1 - best / earlier:.0%}."
+            f"The {name} fell from {earlier:.4g} to {end:.4g} in the last quarter of the run, "
+            f"by {gain:.0%}."
         )
         return [Finding("still improving", "note", said, figures, advice)]
     if at <= start + PLATEAU * span:

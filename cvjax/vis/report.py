@@ -302,7 +302,13 @@ def _tiles(run: _Run) -> list[tuple[str, str, str]]:
 
 
 def _diagnosis_section(run: _Run) -> str:
-    return "".join(map(_finding_card, diagnose(run.records, guessing=run.guessing)))
+    num_examples = {
+        one.name: int(one.scalars["num_examples"])
+        for one in run.evaluations
+        if math.isfinite(one.scalars.get("num_examples", math.nan))
+    }
+    findings = diagnose(run.records, guessing=run.guessing, num_examples=num_examples)
+    return "".join(_finding_card(finding) for finding in findings)
 
 
 def _finding_card(finding: Finding) -> str:
@@ -498,8 +504,8 @@ def _pictures(workdir: Path) -> list[Path]:
     folder = workdir / "samples"
     if not folder.is_dir():
         return []
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_TYPES]
-    return sorted(found, key=_natural)
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_TYPES)
+    return sorted((path for path in found if path.is_file()), key=_natural)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -4,7 +4,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
+import jax.numpy as jnp
+from ml_collections import ConfigDict, config_dict
 
 import cvjax.models
 from cvjax.config import (
@@ -51,8 +52,7 @@ def complete(config: ConfigDict) -> ConfigDict:
     for entry in config.evals.values():
         fill_defaults(entry, EvalOptions)
     fill_defaults(config.task, _named(TASKS, config.task, "task"), skip=("model",))
-    if "num_classes" not in config.model:
-        config.model.num_classes = None
+    _fill_model(config.model)
     return config
 
 
@@ -124,10 +124,11 @@ def source(data: DataOptions, split: str, *, stand_in: bool = False) -> Source:
     arguments: dict[str, Any] = dict(data.options)
     if dataset:
         arguments["dataset"] = dataset
-    if data.path:
+    paths = [path for path in ([data.path] if isinstance(data.path, str) else data.path) if path]
+    if paths:
         if "path" not in takes:
             raise ConfigError(f"data.path={data.path!r}: the source {kind!r} reads no files.")
-        arguments["path"] = data.path
+        arguments["path"] = paths[0] if len(paths) == 1 else tuple(paths)
     for name in ("image_size", "channels"):
         if name in takes and getattr(data, name) is not None:
             arguments[name] = getattr(data, name)
@@ -175,11 +176,30 @@ class AbsentSource:
         return self.info.name
 
 
+def _fill_model(section: ConfigDict) -> None:
+    """The model's own defaults, so that `--config.model.dtype=bfloat16` and the like work."""
+    if not isinstance(section.get("name"), str):
+        raise ConfigError(f"model.name is missing. There are: {cvjax.models.list_models()}.")
+    defaults = _checked(lambda: cvjax.models.default_fields(section.name))
+    if section.get("num_classes") is None:
+        section.num_classes = config_dict.placeholder(int)
+    for name, value in defaults.items():
+        if name == "dtype":
+            value = jnp.dtype(value).name
+        if name not in section and isinstance(value, (bool, int, float, str, tuple)):
+            section[name] = value
+
+
 def _model(fields: Mapping[str, Any], info: SourceInfo) -> Any:
     fields = dict(fields)
-    name = fields.pop("name", None)
-    if not isinstance(name, str):
-        raise ConfigError(f"model.name is missing. There are: {cvjax.models.list_models()}.")
+    name = fields.pop("name")
+    if isinstance(fields.get("dtype"), str):
+        try:
+            fields["dtype"] = jnp.dtype(fields["dtype"])
+        except TypeError:
+            raise ConfigError(
+                f"model.dtype={fields['dtype']!r}: use 'float32', 'bfloat16' or 'float16'."
+            ) from None
     if fields.get("num_classes") is None:  # as many as the data has
         fields["num_classes"] = info.num_classes
     if fields["num_classes"] is None:

@@ -85,20 +85,21 @@ def plain(value: Any) -> Any:
 
 
 def fill_defaults(section: ConfigDict, options: type, *, skip: Iterable[str] = ()) -> None:
-    """Gives `section` the default of every field of the dataclass `options` that it lacks."""
+    """Gives `section` the default of every field of the dataclass `options` that it lacks.
+
+    None becomes a placeholder that knows its type, or the command line could not override it.
+    """
     hints = typing.get_type_hints(options)
     for field in dataclasses.fields(options):
-        if field.name in section or field.name in skip:
+        if field.name in skip:
             continue
-        if field.default is not dataclasses.MISSING:
-            default = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        else:
-            continue
-        if default is None:
-            default = _typed_none(hints[field.name])
-        section[field.name] = default
+        value = section.get(field.name, field.default)
+        if value is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        if value is None:
+            section[field.name] = typed_none(hints[field.name])
+        elif field.name not in section and value is not dataclasses.MISSING:
+            section[field.name] = value
 
 
 def make_options(options: type, values: Mapping[str, Any], section: str, **given: Any) -> Any:
@@ -190,12 +191,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(known)}."
 
 
-def _typed_none(hint: Any) -> Any:
-    """A placeholder that remembers which type an override must have, where there is one."""
+def typed_none(hint: Any) -> config_dict.FieldReference:
+    """A placeholder for None that remembers which type an override must have."""
     kinds = [kind for kind in typing.get_args(hint) if kind is not NoneType]
-    if len(kinds) == 1 and kinds[0] in (bool, int, float, str):
-        return config_dict.placeholder(kinds[0])
-    return None
+    single = len(kinds) == 1 and kinds[0] in (bool, int, float, str)
+    return config_dict.placeholder(kinds[0] if single else object)
 
 
 def _type_name(hint: Any) -> str:

@@ -11,7 +11,8 @@ class DataOptions:
 
     Attributes:
         name: "digits", "idx", "folder", "arrays" or "tfds/<data set>".
-        path: where the data lies; for tfds the data_dir. "" is the source's own default.
+        path: the folder or file with the data, or several to look through in turn; for tfds the
+            data_dir. "" is the source's own default.
         options: further arguments of the source, such as dict(test_fraction=0.2).
         train_split: the split to train on.
         batch_size: examples in a global batch, over all devices and processes.
@@ -27,7 +28,7 @@ class DataOptions:
     """
 
     name: str
-    path: str = ""
+    path: str | tuple[str, ...] = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     train_split: str = "train"
     batch_size: int = 128

@@ -18,7 +18,7 @@ from beartype import BeartypeConf
 from beartype.door import is_bearable
 from flax import linen as nn
 
-__all__ = ["create", "list_models"]
+__all__ = ["create", "default_fields", "list_models"]
 
 _TYPES = BeartypeConf(is_pep484_tower=True)  # an int where a float is expected is fine
 
@@ -55,6 +55,24 @@ def create(name: str, **fields: Any) -> nn.Module:
     if problems:
         raise ValueError("\n  ".join([f"model {name!r}:", *problems]))
     return cls(**fields)
+
+
+def default_fields(name: str) -> dict[str, Any]:
+    """What `create(name)` gives each field that has a value, for configs that list every option.
+
+    Raises:
+        ValueError: if no model has that name.
+    """
+    variants = _variants()
+    if name not in variants:
+        raise ValueError(f"no model is called {name!r}.{_nearest(name, variants)}")
+    cls, preset = variants[name]
+    defaults = {
+        f.name: f.default
+        for f in dataclasses.fields(cls)
+        if f.name not in ("parent", "name") and f.default is not dataclasses.MISSING
+    }
+    return {**defaults, **preset}
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -340,22 +340,16 @@ def _full_batch(
         x, unravel = ravel_pytree(params)
         gradient, _ = ravel_pytree(grads)
 
-        def penalty(params: Any) -> jax.Array:
-            tensors = zip(leaves, jax.tree.leaves(params))
-            return sum(0.5 * leaf.weight_decay * jnp.sum(p**2) for leaf, p in tensors)
+        def penalty(x: jax.Array) -> jax.Array:
+            tensors = zip(leaves, jax.tree.leaves(unravel(x)))
+            terms = (0.5 * leaf.weight_decay * jnp.sum(p**2) for leaf, p in tensors)
+            return sum(terms, start=jnp.zeros((), x.dtype))
 
-        if any(leaf.weight_decay for leaf in leaves):
-            more, slope = jax.value_and_grad(penalty)(params)
-            value, gradient = value + more, gradient + ravel_pytree(slope)[0]
+        def loss(x: jax.Array) -> jax.Array:
+            return value_fn(unravel(x)) + penalty(x)
 
-            def loss(x: jax.Array) -> jax.Array:
-                return value_fn(unravel(x)) + penalty(unravel(x))
-
-        else:
-
-            def loss(x: jax.Array) -> jax.Array:
-                return value_fn(unravel(x))
-
+        extra_value, extra_gradient = jax.value_and_grad(penalty)(x)
+        value, gradient = value + extra_value, gradient + extra_gradient
         lr = options.lr * curve(state.step) * lr_scale
         new_x, vector = minimize(
             rule, jax.value_and_grad(loss), x, value, gradient, state.vector, lr

@@ -44,7 +44,7 @@ def make_schedule(
     `warmup` rises linearly: step t of W gets (t + 1) / W, so no step is spent at zero. step,
     piecewise and one_cycle count from the start of the run (as Goyal et al. 2017 do, whose epochs
     30, 60, 80 include the warm-up, https://arxiv.org/abs/1706.02677); the other curves begin where
-    the warm-up ends. After a curve's end its last value holds.
+    the warm-up ends. After the end of a curve its last value holds.
 
     Raises:
         ValueError: naming everything that is wrong: the name, an option, a duration.
@@ -57,9 +57,9 @@ def make_schedule(
         problems += option_problems(f"schedule {name!r}", accepted, options, given=("span",))
     if unit not in UNITS:
         problems.append(unknown("unit", unit, UNITS))
-    if not (_is_number(lr) and 0 <= lr):
+    if not (_is_number(lr) and lr >= 0):
         problems.append(f"lr: a finite number >= 0 is needed, got {lr!r}.")
-    if not (_is_number(warmup) and 0 <= warmup):
+    if not (_is_number(warmup) and warmup >= 0):
         problems.append(f"warmup: a duration >= 0 is needed, got {warmup!r}.")
     if total_steps < 1:
         problems.append(f"total_steps: at least 1 is needed, got {total_steps!r}.")
@@ -119,13 +119,13 @@ class Span:
         """Steps since the warm-up, 0 while it lasts."""
         return jnp.maximum(step - self.start, 0)
 
-    def progress(self, step: jax.Array, duration: float | None) -> jax.Array:
-        """0 at the warm-up's end to 1 after `duration` (None: at the run's end), then 1."""
+    def progress(self, duration: float | None) -> Curve:
+        """From 0 at the warm-up's end to 1 after `duration` (None: at the run's end), then 1."""
         if duration is None:
             steps = max(self.total_steps - self.start, 1)
         else:
             steps = self.period("duration", duration)
-        return jnp.clip(self.since_start(step) / steps, 0.0, 1.0)
+        return lambda step: jnp.clip(self.since_start(step) / steps, 0.0, 1.0)
 
 
 def constant(span: Span) -> Curve:
@@ -180,24 +180,22 @@ def linear(
     duration: float | None = None,
 ) -> Curve:
     """A straight line from `start_factor` to `end_factor` over `duration` (None: the whole run)."""
-    return lambda step: start_factor + (end_factor - start_factor) * span.progress(step, duration)
+    progress = span.progress(duration)
+    return lambda step: start_factor + (end_factor - start_factor) * progress(step)
 
 
 def polynomial(
     span: Span, *, power: float = 1.0, end_factor: float = 0.0, duration: float | None = None
 ) -> Curve:
     """(1 - progress) ** power, scaled to end at `end_factor`."""
-    return lambda step: (
-        end_factor + (1.0 - end_factor) * (1.0 - span.progress(step, duration)) ** power
-    )
+    progress = span.progress(duration)
+    return lambda step: end_factor + (1.0 - end_factor) * (1.0 - progress(step)) ** power
 
 
 def cosine(span: Span, *, end_factor: float = 0.0, duration: float | None = None) -> Curve:
     """Half a cosine from 1 to `end_factor` (Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5)."""
-    return lambda step: (
-        end_factor
-        + (1.0 - end_factor) * 0.5 * (1.0 + jnp.cos(jnp.pi * span.progress(step, duration)))
-    )
+    progress = span.progress(duration)
+    return lambda step: end_factor + (1.0 - end_factor) * _half_cosine(progress(step))
 
 
 def cosine_restarts(
@@ -219,7 +217,7 @@ def cosine_restarts(
         since = jnp.minimum(span.since_start(step), span.total_steps)
         cycle = jnp.searchsorted(jnp.asarray(starts), since, side="right") - 1
         progress = (since - jnp.asarray(starts)[cycle]) / jnp.asarray(lengths)[cycle]
-        return end_factor + (1.0 - end_factor) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+        return end_factor + (1.0 - end_factor) * _half_cosine(progress)
 
     return curve
 
@@ -293,7 +291,7 @@ def one_cycle(
             length = max(knots[i + 1] - knots[i], 1e-9)  # a run may be too short for a phase
             progress = jnp.clip((step - knots[i]) / length, 0.0, 1.0)
             if anneal == "cosine":
-                progress = 0.5 * (1.0 - jnp.cos(jnp.pi * progress))
+                progress = 1.0 - _half_cosine(progress)
             value = values[i] + (values[i + 1] - values[i]) * progress
             factor = jnp.where(step <= knots[i + 1], value, factor)
         return factor
@@ -356,6 +354,11 @@ def option_problems(
         if parameter.default is parameter.empty and name not in options:
             problems.append(f"{what} needs the option {name!r}.")
     return problems
+
+
+def _half_cosine(progress: jax.Array) -> jax.Array:
+    """From 1 at progress 0 to 0 at progress 1."""
+    return 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
 
 
 def _is_number(value: Any) -> bool:

@@ -26,12 +26,12 @@ Records = Sequence[Mapping[str, Any]]
 class Training:
     """A run of `launch.py`; rows that share one are read from one run."""
 
-    config: str  # path from the repository's root, with ":variant" where there is one
+    config: str  # path from the repository's root, followed by ":variant=..." if need be
     overrides: tuple[str, ...] = ()  # "--config.optim.lr=0.01"
 
     def arguments(self, workdir: str) -> list[str]:
         """The command after `python`."""
-        return ["launch.py", f"--config={self.config}", f"--workdir={workdir}", *self.overrides]
+        return ["launch.py", "--config", self.config, "--workdir", workdir, *self.overrides]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,6 @@ class Claim:
     statement: str
     source: str
     rows: tuple[Row, ...]
-    missing_data: Callable[[], str] = lambda: ""  # what is missing and how to get it; "" if nothing
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]

@@ -160,7 +160,9 @@ def conv_then_pool_sizes() -> tuple[int, ...]:
 def response_map() -> tuple[int, ...]:
     """The shape that 32 filters of 3x3 make of a 28x28x1 image."""
     layer = nn.Conv(32, (3, 3), padding=0)
-    return layer.init_with_output(jax.random.key(0), jnp.zeros(GREY28))[0].shape[1:]
+    image = jax.ShapeDtypeStruct(GREY28, jnp.float32)
+    output, _ = jax.eval_shape(lambda x: layer.init_with_output(jax.random.key(0), x), image)
+    return output.shape[1:]
 
 
 def no_max_pool_features() -> int:
@@ -184,7 +186,7 @@ def seen_pixels(responses: Callable[[jax.Array], jax.Array], size: int) -> tuple
         found = responses(image)
         return found[0, found.shape[1] // 2, found.shape[2] // 2, 0]
 
-    seen = np.asarray(jax.grad(unit)(jnp.ones((1, size, size, 1))))[0, :, :, 0] != 0
+    seen = np.asarray(jax.jit(jax.grad(unit))(jnp.ones((1, size, size, 1))))[0, :, :, 0] != 0
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     return int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
 
@@ -192,8 +194,10 @@ def seen_pixels(responses: Callable[[jax.Array], jax.Array], size: int) -> tuple
 def third_layer_sees() -> tuple[int, int]:
     """The region that the third layer of the model without pooling sees."""
     model = models.create("no_max_pool_cnn", num_classes=None, channels=(2, 2, 2))
-    variables = model.init(jax.random.key(0), jnp.zeros(GREY28), train=False)
-    positive = jax.tree.map(lambda leaf: jnp.abs(leaf) + 0.1, variables)
+    shapes = jax.eval_shape(
+        lambda x: model.init(jax.random.key(0), x, train=False), jnp.zeros(GREY28)
+    )
+    positive = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1), shapes)
     return seen_pixels(lambda x: model.apply(positive, x, train=False)[1]["stride1"], 28)
 
 
@@ -268,27 +272,30 @@ def vgg16_parameters() -> tuple[int, int]:
 def first_loss(loss_name: str, *, weight_std: float = 0.0, num_classes: int = 10) -> float:
     """The task's loss of the linear classifier on noise images, before any step."""
     task = Classification(models.create("linear", num_classes=num_classes), loss_name=loss_name)
-    image_key, label_key, weight_key = jax.random.split(jax.random.key(0), 3)
+    rng = np.random.default_rng(0)
     batch = {
-        "image": jax.random.uniform(image_key, (64, 28, 28, 1)),
-        "label": jax.random.randint(label_key, (64,), 0, num_classes),
+        "image": rng.uniform(size=(64, 28, 28, 1)).astype(np.float32),
+        "label": rng.integers(0, num_classes, 64).astype(np.int32),
     }
-    variables = task.init(jax.random.key(1), batch)
-    keys = iter(jax.random.split(weight_key, len(jax.tree.leaves(variables))))
-    variables = jax.tree.map(
-        lambda leaf: weight_std * jax.random.normal(next(keys), leaf.shape), variables
-    )
-    return float(task.loss(variables, batch)[0])
+    variables = _random_variables(task, batch, rng, weight_std)
+    return float(jax.jit(lambda v, b: task.loss(v, b)[0])(variables, batch))
 
 
 def probability_sum() -> float:
     """The sum of the ten probabilities that the softmax task predicts, farthest from 1 of 64."""
     task = Classification(models.create("linear", num_classes=10))
-    image = jax.random.uniform(jax.random.key(0), (64, 28, 28, 1))
-    variables = task.init(jax.random.key(1), {"image": image})
-    noise = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(2), leaf.shape), variables)
-    sums = np.asarray(task.predict(noise, {"image": image})["probability"], np.float64).sum(axis=1)
+    rng = np.random.default_rng(0)
+    batch = {"image": rng.uniform(size=(64, 28, 28, 1)).astype(np.float32)}
+    predicted = jax.jit(task.predict)(_random_variables(task, batch, rng, 1.0), batch)
+    sums = np.asarray(predicted["probability"], np.float64).sum(axis=1)
     return float(sums[np.argmax(np.abs(sums - 1))])
+
+
+def _random_variables(
+    task: Classification, batch: dict[str, Any], rng: np.random.Generator, std: float
+) -> Any:
+    shapes = jax.eval_shape(lambda b: task.init(jax.random.key(0), b), batch)
+    return jax.tree.map(lambda leaf: np.float32(std * rng.normal(size=leaf.shape)), shapes)
 
 
 def _worked_response() -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cvjax.train.writer import git_commit
 from cvjax.vis.records import read_records
 from experiments import machine
 from experiments.claim import RESULTS, ROOT, Claim, Row, Training, Value, is_within
@@ -26,39 +27,47 @@ def run_claim(name: str, claim: Claim, environment: Mapping[str, str]) -> dict[s
     Raises:
         RuntimeError: if a training run fails.
     """
-    missing = claim.missing_data()
+    command = f"python -m experiments --run {name}"
     runs: dict[Training, dict[str, Any]] = {}
     rows = []
     for row in claim.rows:
         if row.training is None:
             start = time.perf_counter()
             ours: Value | None = row.measure()
-            entry = {
-                "command": f"python -m experiments --run {name}",
-                "minutes": round((time.perf_counter() - start) / 60, 4),
-                "machine": machine.cpu_kind(),
-            }
-        elif missing:
-            ours = None
-            entry = {"command": _command(row.training), "minutes": None, "machine": None}
+            minutes = round((time.perf_counter() - start) / 60, 4)
+            how = {"command": command, "minutes": minutes, "machine": machine.cpu_kind()}
         else:
             if row.training not in runs:
                 runs[row.training] = _train(name, len(runs), row.training, environment)
             run = runs[row.training]
-            ours = row.measure(run["records"])
-            entry = {key: run[key] for key in ("command", "minutes", "machine")}
-        rows.append(_described(row) | {"ours": _plain(ours), "verdict": row.verdict(ours)} | entry)
+            ours = None if run["missing"] else row.measure(run["records"])
+            how = {key: run[key] for key in ("command", "minutes", "machine")}
+        rows.append(_described(row) | {"ours": _plain(ours), "verdict": row.verdict(ours)} | how)
         print(f"  {rows[-1]['verdict']:>13}  {row.name}: {_plain(ours)}", flush=True)
     return {
         "claim": name,
         "statement": claim.statement,
         "source": claim.source,
-        "command": f"python -m experiments --run {name}",
-        "missing_data": missing,
+        "command": command,
+        "missing_data": "\n".join(run["missing"] for run in runs.values() if run["missing"]),
         "rows": rows,
         "versions": machine.versions(),
-        "commit": machine.commit(ROOT),
+        "commit": git_commit(),
     }
+
+
+def missing_data(training: Training) -> str:
+    """What the training's data source lacks and how to get it; "" where the data is there.
+
+    Overrides are not looked at: it is about the data that the config itself names.
+    """
+    from cvjax import build, config  # here: computing a row need not wait for every source
+
+    try:
+        build.experiment(config.load(str(ROOT / training.config)))
+    except (FileNotFoundError, ImportError) as error:
+        return str(error)
+    return ""
 
 
 def write_result(result: Mapping[str, Any], folder: Path = RESULTS) -> Path:
@@ -77,11 +86,14 @@ def read_result(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def check_claim(name: str, claim: Claim, *, folder: Path = RESULTS) -> list[str]:
+def check_claim(
+    name: str, claim: Claim, *, folder: Path = RESULTS, recompute: bool = True
+) -> list[str]:
     """What is wrong with the committed result, [] if nothing.
 
     The result must be of the claim as it stands, its verdicts must follow from its figures and be
-    the ones the claim states, and rows that need no training are computed again and compared.
+    the ones the claim states. With `recompute`, rows that need no training are computed again and
+    compared.
     """
     result = read_result(name, folder)
     again = f"run `python -m experiments --run {name}` and commit the result"
@@ -107,7 +119,7 @@ def check_claim(name: str, claim: Claim, *, folder: Path = RESULTS) -> list[str]
                 f"{label}: stated to {stated}, but ours is {ours} and expected is "
                 f"{row.relation} {row.expected} (tolerance {row.tolerance})"
             )
-        if row.training is None:
+        if recompute and row.training is None:
             problems += _differences(label, row, ours)
     return problems
 
@@ -122,21 +134,24 @@ def _differences(label: str, row: Row, ours: Value | None) -> list[str]:
 def _train(
     name: str, index: int, training: Training, environment: Mapping[str, str]
 ) -> dict[str, Any]:
+    # Command, minutes, machine and records of the run; or what data it misses.
+    how = {"command": _command(training), "minutes": None, "machine": None}
+    missing = missing_data(training)
+    if missing:
+        print(f"  {missing}", flush=True)
+        return how | {"missing": missing}
     workdir = _fresh_workdir(f"{name}_{index}" if index else name)
     command = [sys.executable, *training.arguments(str(workdir.relative_to(ROOT)))]
     print(f"  $ {_command(training)}", flush=True)
     start = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, env=dict(environment))
-    minutes = (time.perf_counter() - start) / 60
+    minutes = round((time.perf_counter() - start) / 60, 2)
     if done.returncode:
         raise RuntimeError(f"{name}: exit status {done.returncode} from {' '.join(command)}")
     accelerator = machine.accelerator_kind(_read_json(workdir / "environment.json"))
-    return {
-        "records": read_records(workdir / "metrics.jsonl"),
-        "command": _command(training),
-        "minutes": round(minutes, 2),
-        "machine": ", ".join(filter(None, (accelerator, machine.cpu_kind()))),
-    }
+    kind = ", ".join(filter(None, (accelerator, machine.cpu_kind())))
+    records = read_records(workdir / "metrics.jsonl")
+    return how | {"minutes": minutes, "machine": kind, "missing": "", "records": records}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

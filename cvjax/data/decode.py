@@ -302,7 +302,7 @@ def _decode_with_pillow(data: bytes, channels: int, max_pixels: int) -> np.ndarr
         raise
     except Image.UnidentifiedImageError as error:
         raise BadExample(
-            f"no image of a known format: it begins with {data[:8].hex(' ')}"
+            f"no complete image of a known format: it begins with {data[:8].hex(' ')}"
         ) from error
     except Image.DecompressionBombError as error:
         raise BadExample(f"too large for Pillow: {error}") from error

@@ -174,4 +174,8 @@ def _read(place: _Place) -> tuple[np.ndarray, np.ndarray]:
             f"{place.file}: {place.label} is {labels.dtype} {labels.shape}, expected integers "
             "[N] or [N, 1]. One-hot rows become integers by labels.argmax(-1)."
         )
+    if len(images) != len(labels):
+        raise ValueError(f"{place.file}: {len(images)} images but {len(labels)} labels.")
+    if len(labels) and labels.min() < 0:
+        raise ValueError(f"{place.file}: {place.label} runs from {labels.min()} to {labels.max()}.")
     return images, labels.astype(np.int64)

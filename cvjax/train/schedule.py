@@ -208,15 +208,17 @@ def cosine_restarts(
     period = span.period("first", first)
     if not multiplier >= 1:
         raise ValueError(f"multiplier: a number >= 1 is needed, got {multiplier!r}.")
-    lengths = [period]
-    while sum(lengths) <= span.total_steps:
+    last = span.total_steps - 1 - span.start
+    starts, lengths = [0], [period]
+    while multiplier > 1 and starts[-1] + lengths[-1] <= last:
+        starts.append(starts[-1] + lengths[-1])
         lengths.append(round(period * multiplier ** len(lengths)))
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int32)
 
     def curve(step: jax.Array) -> jax.Array:
-        since = jnp.minimum(span.since_start(step), span.total_steps)
+        since = jnp.clip(step - span.start, 0, last)
         cycle = jnp.searchsorted(jnp.asarray(starts), since, side="right") - 1
-        progress = (since - jnp.asarray(starts)[cycle]) / jnp.asarray(lengths)[cycle]
+        length = jnp.asarray(lengths)[cycle]
+        progress = (since - jnp.asarray(starts)[cycle]) % length / length
         return end_factor + (1.0 - end_factor) * _half_cosine(progress)
 
     return curve

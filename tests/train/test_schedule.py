@@ -132,6 +132,11 @@ def test_the_three_units_say_the_same_thing():
     np.testing.assert_array_equal(in_steps, in_fractions)
 
 
+def test_equal_restarts_repeat_one_cosine():
+    lr = curve("cosine_restarts", total_steps=30, warmup=2, first=7)
+    np.testing.assert_allclose(lr[2:], np.tile(curve("cosine", total_steps=7), 4), atol=1e-6)
+
+
 def test_plateau_is_constant_and_checks_its_rule():
     assert (curve("plateau", 0.1, patience=3, factor=0.5) == np.float32(0.1)).all()
     assert "patience" in message("plateau", patience=-1)

@@ -129,8 +129,8 @@ class Subsample(nn.Module):
         channels = x.shape[-1]
         coefficient = self.param("coefficient", _uniform(fan_in=4), (channels,))
         bias = self.param("bias", _uniform(fan_in=4), (channels,))
-        total = 4 * avg_pool(x, window=2)
-        return total * coefficient.astype(self.dtype) + bias.astype(self.dtype)
+        total = 4 * avg_pool(x.astype(self.dtype), window=2)
+        return total * _row(coefficient, self.dtype) + _row(bias, self.dtype)
 
 
 class SparseConv(nn.Module):
@@ -154,7 +154,7 @@ class SparseConv(nn.Module):
             padding="VALID",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        return y + bias.astype(self.dtype)
+        return y + _row(bias, self.dtype)
 
 
 def codes(num_classes: int) -> Float[np.ndarray, "k 84"]:
@@ -165,6 +165,10 @@ def codes(num_classes: int) -> Float[np.ndarray, "k 84"]:
     rows = [line.split() for line in DIGITS.strip().splitlines()]  # [12][10] strings of 7
     ink = np.array([[[p == "#" for p in glyph] for glyph in row] for row in rows])
     return np.where(ink.transpose(1, 0, 2).reshape(10, 84), 1, -1).astype(np.float32)
+
+
+def _row(per_channel: Array, dtype: Any) -> Array:
+    return per_channel.astype(dtype)[None, None, None]  # [1, 1, 1, C]
 
 
 def _squash(x: Array) -> Array:

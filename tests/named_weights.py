@@ -1,0 +1,74 @@
+"""Weights and inputs that are exact functions of their names, so that goldens need no checkpoint.
+
+The goldens in tests/golden/torchvision_*.npz are outputs of torchvision's models with these
+weights. Only the raw stream of PCG64 is drawn, and all but the last step is exact in float32, so
+the arrays are the same bits everywhere; `checksum` tells.
+"""
+
+import json
+import math
+import pathlib
+import zlib
+
+import numpy as np
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+def load(name: str) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """(state by torch's names and layouts, image [B, H, W, C], torchvision's logits)."""
+    golden = np.load(GOLDEN / f"{name}.npz")
+    spec = json.loads(str(golden["spec"]))
+    state = {name: tensor(name, shape, *log2) for name, shape, *log2 in spec["state"]}
+    assert checksum(state) == spec["state_crc32"]
+    return state, image(spec["input"]), golden["logits"]
+
+
+def tensor(name: str, shape: list[int], log2: int = 0) -> np.ndarray:
+    leaf = name.rsplit(".", 1)[-1]
+    if leaf == "num_batches_tracked":
+        return np.zeros(shape, np.float32)
+    u = uniform(name, shape)
+    if leaf == "running_var" or (leaf == "weight" and len(shape) == 1):
+        values = 1 + np.float32(0.5) * u
+    elif leaf in ("running_mean", "bias"):
+        values = np.float32(0.25) * u
+    else:
+        gain = 2 if len(shape) > 2 else 1  # a convolution feeds a ReLU, a linear layer does not
+        values = np.float32(math.sqrt(3 * gain / math.prod(shape[1:]))) * u
+    return np.ldexp(values, log2).astype(np.float32)
+
+
+def image(shape: list[int]) -> np.ndarray:
+    """Smooth waves plus noise in (-1, 1), given as [B, C, H, W], returned as [B, H, W, C]."""
+    batch, channels, height, width = shape
+    y, x = ((np.arange(n) + 0.5) * 4 / n for n in (height, width))
+    y0, x0 = (np.minimum(v.astype(int), 3) for v in (y, x))
+    fy, fx = (y - y0)[:, None], (x - x0)[None, :]
+    out = np.empty(shape, np.float32)
+    for b in range(batch):
+        for c in range(channels):
+            grid = uniform(f"input/{b}/{c}/grid", [5, 5]).astype(np.float64)
+            top = grid[y0][:, x0] * (1 - fx) + grid[y0][:, x0 + 1] * fx
+            bottom = grid[y0 + 1][:, x0] * (1 - fx) + grid[y0 + 1][:, x0 + 1] * fx
+            smooth = top * (1 - fy) + bottom * fy
+            noise = uniform(f"input/{b}/{c}/noise", [height, width]).astype(np.float64)
+            out[b, c] = np.round((0.5 * smooth + 0.5 * noise) * 65536) / 65536
+    return out.transpose(0, 2, 3, 1)
+
+
+def uniform(key: str, shape: list[int]) -> np.ndarray:
+    """Odd multiples of 2**-24 in (-1, 1)."""
+    count = math.prod(shape)
+    raw = np.random.PCG64(zlib.crc32(key.encode())).random_raw((count + 1) // 2)
+    bits = np.asarray(raw, "<u8").view("<u4")[:count] >> 8
+    odd = 2 * bits.astype(np.int32) + np.int32(1 - (1 << 24))
+    return (odd.astype(np.float32) * np.float32(2.0**-24)).reshape(shape)
+
+
+def checksum(state: dict[str, np.ndarray]) -> int:
+    crc = 0
+    for name in sorted(state):
+        values = np.ascontiguousarray(state[name], "<f4").tobytes()
+        crc = zlib.crc32(values, zlib.crc32(name.encode(), crc))
+    return crc

@@ -1,0 +1,104 @@
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from cvjax.ops.pool import avg_pool, global_avg_pool, max_pool
+
+GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "torch_pool.npz")
+CASES = json.loads(str(GOLDEN["cases"]))
+STEM = {"window": 3, "stride": 2, "padding": 1}
+
+
+def test_max_and_average_agree_with_torch():
+    x = jnp.asarray(GOLDEN["input"])
+    pools = {"max_pool": max_pool, "avg_pool": avg_pool}
+    for i, (name, options) in enumerate(CASES):
+        options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+        got = pools[name.removesuffix("2d")](x, **options)
+        # A maximum is copied; a mean of up to 169 values is rounded in another order.
+        atol = 0 if name.startswith("max") else 2e-7
+        np.testing.assert_allclose(got, GOLDEN[f"out{i}"], rtol=0, atol=atol, err_msg=str(options))
+
+
+@pytest.mark.parametrize(
+    "options", [STEM, {"window": 2}, {"window": 5, "stride": 1, "padding": 2}], ids=str
+)
+def test_gradient_goes_to_the_first_of_equal_values(options):
+    # Few distinct values: nearly every window has ties.
+    x = jax.random.randint(jax.random.key(0), (2, 8, 10, 3), 0, 3).astype(jnp.float32)
+    y = max_pool(x, **options)
+    weight = jax.random.normal(jax.random.key(1), y.shape)
+    got = jax.grad(lambda x: (max_pool(x, **options) * weight).sum())(x)
+    np.testing.assert_allclose(got, loop_gradient(x, weight, **options), atol=1e-6)
+
+
+def test_cpu_lowering_agrees_with_reduce_window():
+    x = jax.random.normal(jax.random.key(0), (2, 9, 9, 3))
+    weight = jax.random.normal(jax.random.key(1), (2, 5, 5, 3))
+
+    def windowed(x):
+        pads = ((0, 0), (1, 1), (1, 1), (0, 0))
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads)
+
+    for pool in (windowed, lambda x: max_pool(x, **STEM)):
+        np.testing.assert_array_equal(pool(x), windowed(x))
+        np.testing.assert_allclose(
+            jax.grad(lambda x: (pool(x) * weight).sum())(x),  # noqa: B023
+            jax.grad(lambda x: (windowed(x) * weight).sum())(x),
+            atol=1e-6,
+        )
+
+
+@pytest.mark.parametrize("options", [STEM, {"window": 2}], ids=str)
+def test_nan_in_a_window_is_its_maximum(options):
+    x = jnp.zeros((1, 4, 4, 1)).at[0, 1, 1, 0].set(jnp.nan)
+    y = max_pool(x.at[0, 1, 2, 0].set(9), **options)
+    assert jnp.isnan(y[0, 0, 0, 0])
+
+
+def test_padding_never_wins_and_bfloat16_stays_bfloat16():
+    y = max_pool(jnp.full((1, 4, 4, 1), -5, jnp.bfloat16), **STEM)
+    assert y.dtype == jnp.bfloat16
+    assert (y == -5).all()
+
+
+def test_pooling_takes_second_derivatives():
+    x = jax.random.normal(jax.random.key(0), (1, 4, 4, 1))
+    hessian = jax.hessian(lambda x: (max_pool(x, window=2) ** 2).sum())(x).reshape(16, 16)
+    # Each of the four maxima is squared: 2 on its own place of the diagonal, 0 elsewhere.
+    assert np.trace(hessian) == 8
+    assert np.abs(hessian).sum() == 8
+
+
+def test_window_that_does_not_fit_is_an_error():
+    x = jnp.zeros((1, 2, 5, 1))
+    with pytest.raises(ValueError, match="window of 3 does not fit"):
+        max_pool(x, window=3)
+    with pytest.raises(ValueError, match="more than half"):
+        avg_pool(x, window=2, padding=2)
+
+
+def test_global_average_takes_any_size_and_sums_in_float32():
+    x = jnp.full((1, 64, 65, 2), 0.1, jnp.bfloat16)
+    np.testing.assert_array_equal(global_avg_pool(x), jnp.full((1, 2), 0.1, jnp.bfloat16))
+
+
+def loop_gradient(x, weight, *, window, stride=None, padding=0):
+    stride = stride or window
+    x, weight = np.asarray(x), np.asarray(weight)
+    grad = np.zeros_like(x)
+    for b, i, j, c in np.ndindex(*weight.shape):
+        places = [
+            (y, z)
+            for y in range(i * stride - padding, i * stride - padding + window)
+            for z in range(j * stride - padding, j * stride - padding + window)
+            if 0 <= y < x.shape[1] and 0 <= z < x.shape[2]
+        ]
+        first = max(places, key=lambda place: x[b, *place, c])
+        grad[b, *first, c] += weight[b, i, j, c]
+    return grad

@@ -333,7 +333,8 @@ def _rising_loss(curves: _Curves) -> list[Finding]:
             "wrong cost more and more. Pick checkpoints by accuracy if accuracy is what counts; "
             "for honest probabilities use label smoothing, weight decay or temperature scaling."
         )
-        return [Finding("loss up, accuracy up", "note", said, figures, advice)]
+        verdict = "loss up, accuracy up" if after > before else "loss up, accuracy level"
+        return [Finding(verdict, "note", said, figures, advice)]
     advice = "Keep the best checkpoint (early stopping); regularise more or train shorter."
     return [Finding("held-out loss rises", "problem", said, figures, advice)]
 

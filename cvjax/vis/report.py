@@ -280,18 +280,16 @@ def _tiles(run: _Run) -> list[tuple[str, str, str]]:
     for split in [*rec.eval_splits(run.records), rec.TRAIN_SPLIT]:
         for metric in ("accuracy", "loss"):
             name = f"{split}/{metric}"
-            points = rec.series(run.records, name).finite()
+            points = rec.series(run.records, name)
             if name not in names or not len(points.values):
                 continue
+            end = float(points.values[-1])
             below = f"at step {points.steps[-1]:,.0f}"
-            if split != rec.TRAIN_SPLIT:
-                best = rec.best_point(points, higher_is_better=rec.is_higher_better(metric))
-                if best is not None and best[1] != points.values[-1]:
-                    below = f"best {format_figure(metric, best[1])} at step {best[0]:,.0f}"
-                else:
-                    below += ", the best"
-            value = _text(format_figure(metric, float(points.values[-1])))
-            tiles.append((f"{split} {metric}", value, below))
+            best = rec.best_point(points, higher_is_better=rec.is_higher_better(metric))
+            if split != rec.TRAIN_SPLIT and best is not None:
+                better = f"best {format_figure(metric, best[1])} at step {best[0]:,.0f}"
+                below = f"{below}, the best" if best[1] == end else better
+            tiles.append((f"{split} {metric}", _text(format_figure(metric, end)), below))
     for name in rec.field_names(run.records):
         if rec.is_rate(name) and rec.split_of(name) in ("", rec.TRAIN_SPLIT):
             values = rec.series(run.records, name).finite().values

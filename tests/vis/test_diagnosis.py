@@ -108,6 +108,14 @@ def test_loss_may_rise_while_accuracy_rises():
     assert found.figures["final_loss"] > 1.1 * found.figures["lowest_loss"]
 
 
+def test_a_rising_loss_with_a_level_accuracy_is_said_to_be_that():
+    records = healthy(
+        test_loss=lambda t: 0.3 + 2 * math.exp(-12 * t) + 0.3 * t,
+        test_accuracy=lambda t: 0.94 - 0.001 * t,
+    )
+    assert "loss up, accuracy level" in verdicts(records)
+
+
 def test_a_held_out_loss_that_rises_as_accuracy_falls_is_a_problem():
     records = healthy(
         test_loss=lambda t: 0.3 + 2 * math.exp(-12 * t) + 0.3 * t,

@@ -260,6 +260,14 @@ def test_nan_in_an_evaluation_is_shown_as_such(workdir):
     assert "no examples" in text
 
 
+def test_a_run_that_ended_in_nan_says_so_at_the_top(workdir):
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 90, "train/loss": NaN}\n')
+    text = re.sub(r"\s+", " ", " ".join(page_of(workdir).text))
+    assert "train loss NaN at step 90" in text
+    assert "not finite" in text
+
+
 def test_pictures_beyond_the_limit_are_named_not_shown(workdir, monkeypatch):
     monkeypatch.setattr(report, "MAX_PICTURE_BYTES", 10)
     assert "train_inputs.png (0.0 MB) is left out" in " ".join(page_of(workdir).text)

@@ -114,7 +114,9 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_models_import_without_data_loading_or_plotting():
     heavy = {"tensorflow", "tensorflow_datasets", "grain", "clu", "matplotlib", "torch", "PIL"}
-    assert not loaded_by("import cvjax.models; cvjax.models.create('lenet5', num_classes=10)") & heavy
+    assert (
+        not loaded_by("import cvjax.models; cvjax.models.create('lenet5', num_classes=10)") & heavy
+    )
 
 
 def test_the_training_path_imports_neither_tensorflow_nor_torch():

@@ -21,7 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     options = parse_arg(arg, epochs=13, smoke=False)
     config = ConfigDict()
     config.seed = 0
-    config.model = dict(name="small_cnn", dropout=0.4)
+    config.model = dict(name="small_cnn", num_classes=10, dropout=0.4)
     config.task = dict(name="classification")
     config.data = dict(
         name="idx",

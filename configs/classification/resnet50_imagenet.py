@@ -2,8 +2,9 @@
 
 He et al. 2015, https://arxiv.org/abs/1512.03385; large batches after Goyal et al. 2017,
 "Accurate, large minibatch SGD", https://arxiv.org/abs/1706.02677: learning rate 0.1 per 256
-examples, five epochs of warm-up, divided by 10 at epochs 30, 60 and 80, 90 epochs, Nesterov momentum 0.9,
-weight decay 1e-4 (the course's 1e-5 is a slip), the last norm of every block starts at zero.
+examples, five epochs of warm-up, divided by 10 at epochs 30, 60 and 80, 90 epochs, Nesterov
+momentum 0.9, weight decay 1e-4 (the course's 1e-5 is a slip), the last norm of every block starts
+at zero.
 Published: 76.4% top-1 (Goyal et al., table 1, 256 examples a batch).
 
     python launch.py --config configs/classification/resnet50_imagenet.py --workdir runs/r50
@@ -49,6 +50,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.evals = dict(validation=dict(split="validation"))
     config.train = dict(epochs=float(options.epochs), log_every=100, monitor="validation/accuracy")
     if options.smoke:
+        config.model.num_classes = 10
         config.data = dict(name="digits", image_size=32, channels=3, batch_size=8)
         config.optim.schedule = dict(name="constant")
         config.evals = dict(validation=dict(split="test", every=2))

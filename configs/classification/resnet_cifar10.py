@@ -24,7 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     kind = "plain" if options.plain else "resnet"
-    config.model = dict(name=f"{kind}{options.depth}")
+    config.model = dict(name=f"{kind}{options.depth}", num_classes=10)
     config.task = dict(name="classification")
     config.data = dict(
         name="tfds/cifar10",

@@ -23,8 +23,8 @@ def describe(experiment: Experiment) -> str:
         setup = prepare(experiment)
     else:
         example = {
-            "image": np.zeros((1, *source.info.image_shape), np.uint8),
-            "label": np.zeros(1, np.int32),
+            "image": np.zeros((2, *source.info.image_shape), np.uint8),
+            "label": np.zeros(2, np.int32),
         }
         stand_in = experiment.batch_size * _ABSENT_BATCHES
         setup = prepare(experiment, example=example, num_examples=stand_in)

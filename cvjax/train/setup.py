@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from cvjax.data.pipeline import Reading, train_batches
+from cvjax.data.pipeline import Reading, train_batch
 from cvjax.train.experiment import EmaOptions, Experiment
 from cvjax.train.optim import Optimizer, make_optimizer
 from cvjax.train.sharding import (
@@ -30,7 +30,7 @@ class Setup:
     """What run, evaluation and dry run share.
 
     Attributes:
-        example: uint8 zeros, one example as the pipeline delivers it.
+        example: uint8 zeros, a small batch as the pipeline delivers it.
         state_shapes: TrainState of ShapeDtypeStructs with their shardings.
         init: () -> fresh TrainState, laid out on the mesh.
         train_step: jitted (state, batch) -> (state, report); donates the state.
@@ -70,7 +70,8 @@ def prepare(
         example = first_example(experiment)
 
     shapes = jax.eval_shape(
-        lambda: experiment.task.init(jax.random.key(0), experiment.eval_transform(dict(example)))
+        lambda batch: experiment.task.init(jax.random.key(0), experiment.eval_transform(batch)),
+        dict(example),
     )
     optimizer = make_optimizer(
         experiment.optim,
@@ -122,15 +123,18 @@ def prepare(
 
 
 def first_example(experiment: Experiment) -> dict[str, np.ndarray]:
-    """Zeros shaped as a batch of one, from reading one example as training does."""
+    """Zeros shaped as a batch of two, from reading one example as training does.
+
+    Two, because BatchNorm refuses a batch of one whose map has shrunk to a pixel.
+    """
     reading = Reading(
         batch_size=1,
         rows=np.zeros(1, np.int64),
         view=experiment.train_view,
         on_bad_example=experiment.on_bad_example,
     )
-    batches = train_batches(experiment.train_source, reading, seed=experiment.seed)
-    return {name: np.zeros_like(value) for name, value in next(batches).items()}
+    batch = train_batch(experiment.train_source, reading, 0, seed=experiment.seed)
+    return {name: np.zeros_like(value) for name, value in batch.items()}
 
 
 def batch_shapes(setup: Setup, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:

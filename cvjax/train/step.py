@@ -37,7 +37,7 @@ def init_state(
     eval_transform: Callable,
 ) -> TrainState:
     """Fresh state, a pure function of the seed. `example` is a batch of any size from the host."""
-    batch = eval_transform(dict(example))
+    batch = eval_transform(jax.tree.map(jnp.asarray, dict(example)))
     variables = task.init(jax.random.key(seed), batch)
     _, rngs = step_rngs(seed, 0)
     _, info = jax.eval_shape(lambda v: task.loss(v, batch, rngs, ema=None), variables)
@@ -108,7 +108,7 @@ def make_train_step(
         updates, opt_state = optimizer.tx.update(grads, state.opt_state, trainable, **extra)
         params = optimizer.merge(optax.apply_updates(trainable, updates), state.params)
 
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         metrics = {**metrics, "grad_norm": grad_norm}
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         bad_step = jnp.where((state.bad_step < 0) & ~finite, state.step, state.bad_step)

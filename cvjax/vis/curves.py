@@ -137,13 +137,17 @@ def curves_figure(
 
 
 def curve_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """The panels to draw: loss, accuracy, other metrics by name, learning rate, throughput."""
+    """The panels to draw: loss, accuracy, what else is evaluated, training only, rates."""
     records = [record for record in records if "step" in record]
     by_metric: dict[str, list[str]] = {}
     for name in rec.result_names(records):
         by_metric.setdefault(rec.metric_of(name), []).append(name)
-    first = {"loss": 0, "accuracy": 1}
-    order = sorted(by_metric, key=lambda metric: first.get(metric, 2))  # stable
+
+    def rank(metric: str) -> int:
+        evaluated = any(_line_of(name) != rec.TRAIN_SPLIT for name in by_metric[metric])
+        return {"loss": 0, "accuracy": 1}.get(metric, 2 if evaluated else 3)
+
+    order = sorted(by_metric, key=rank)  # stable
     panels = [
         Panel(metric.replace("_", " "), "metric", tuple(by_metric[metric])) for metric in order
     ]
@@ -214,7 +218,9 @@ def _draw_smoothed(axes: Axes, points: rec.Series, *, label: str, color: str) ->
 def _draw_evaluations(
     axes: Axes, points: rec.Series, metric: str, *, label: str, color: str
 ) -> None:
-    best = rec.best_point(points, higher_is_better=rec.is_higher_better(metric))
+    best = None
+    if rec.has_best(metric):
+        best = rec.best_point(points, higher_is_better=rec.is_higher_better(metric))
     if best is not None:
         label = f"{label}, best {best[1]:.4g}"
     size = 4.5 if len(points.values) <= 60 else 2.5

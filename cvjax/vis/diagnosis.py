@@ -270,7 +270,7 @@ def _no_learning(curves: _Curves) -> list[Finding]:
 def _fit(curves: _Curves) -> list[Finding]:
     held_out = curves.eval_accuracy.finite()
     _, smoothed = _smoothed(curves.train_accuracy)
-    if not len(smoothed) or not len(held_out.values):
+    if len(smoothed) < MIN_POINTS or not len(held_out.values):
         return []
     train, test = float(smoothed[-1]), float(held_out.values[-1])
     gap = train - test

@@ -26,6 +26,8 @@ _LOWER_IS_BETTER = (
     "nll",
     "bits_per_dim",
 )
+# Words of figures that are watched and not optimised: no value of them is the best one.
+_NEITHER_IS_BETTER = ("norm", "penalty", "num_examples")
 # Fields that locate or time a record and so are not results.
 _AXIS_FIELDS = ("step", "epoch", "time", "timestamp")
 
@@ -131,6 +133,11 @@ def is_higher_better(metric: str) -> bool:
     """Whether a larger figure of `metric` is the better one, judged by its name."""
     lowered = metric.lower()
     return not any(word in lowered for word in _LOWER_IS_BETTER)
+
+
+def has_best(metric: str) -> bool:
+    """Whether one value of `metric` can be better than another; not so for a gradient's norm."""
+    return not any(word in metric.lower() for word in _NEITHER_IS_BETTER)
 
 
 def result_names(records: Iterable[Mapping[str, Any]]) -> list[str]:

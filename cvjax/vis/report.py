@@ -33,6 +33,7 @@ MAX_OPEN_CLASSES = 30
 MAX_SKIPPED_ROWS = 50
 # Pictures beyond this are named, not shown, so that the page stays one that can be mailed.
 MAX_PICTURE_BYTES = 12 * 2**20
+_SHARES = ("accuracy", "recall", "precision")
 PICTURE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 
 
@@ -142,10 +143,10 @@ def confused_pairs(confusion: np.ndarray, limit: int) -> list[tuple[int, int, in
 
 
 def format_figure(metric: str, value: float) -> str:
-    """`value` for a reader: accuracies in percent, everything else with four digits."""
+    """`value` for a reader: shares of examples in percent, everything else with four digits."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
-    if "accuracy" in metric and 0 <= value <= 1:
+    if any(word in metric for word in _SHARES) and 0 <= value <= 1:
         return f"{value:.2%}"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
@@ -358,15 +359,11 @@ def _figures_section(run: _Run) -> str:
         if best is None:
             rows.append([_text(name), "NaN", "", "", f"{len(every.values):,}"])
             continue
-        rows.append(
-            [
-                _text(name),
-                _text(format_figure(metric, float(every.values[-1]))),
-                _text(format_figure(metric, best[1])),
-                f"{best[0]:,.0f}",
-                f"{len(every.values):,}",
-            ]
-        )
+        shown = ["", ""]
+        if rec.has_best(metric):
+            shown = [_text(format_figure(metric, best[1])), f"{best[0]:,.0f}"]
+        end = _text(format_figure(metric, float(every.values[-1])))
+        rows.append([_text(name), end, *shown, f"{len(every.values):,}"])
     return _table(["", "last", "best", "at step", "points"], rows) if rows else ""
 
 
@@ -451,7 +448,10 @@ def _classes(one: Evaluation) -> str:
         accuracy = np.where(totals > 0, hits / np.where(totals > 0, totals, 1), math.nan)
         precision = np.where(predicted > 0, hits / np.where(predicted > 0, predicted, 1), math.nan)
         heads += ["precision", "examples"]
-        more = [[_share(precision[k]), f"{totals[k]:,.0f}"] for k in range(len(accuracy))]
+        more = [
+            [_share(precision[k], nothing="never predicted"), f"{totals[k]:,.0f}"]
+            for k in range(len(accuracy))
+        ]
     elif one.class_accuracy is not None:
         accuracy = one.class_accuracy
         more = [[] for _ in accuracy]
@@ -468,8 +468,8 @@ def _classes(one: Evaluation) -> str:
     return "<h4>Classes, the hardest first</h4>" + shown
 
 
-def _share(value: float) -> str:
-    return "no examples" if math.isnan(value) else f"{value:.1%}"
+def _share(value: float, *, nothing: str = "no examples") -> str:
+    return nothing if math.isnan(value) else f"{value:.1%}"
 
 
 def _bar(value: float) -> str:

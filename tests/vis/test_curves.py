@@ -51,9 +51,16 @@ def lines_of(axes) -> dict[str, object]:
 
 
 def test_panels_are_loss_accuracy_others_learning_rate_throughput():
-    records = [{"step": 1, "test/psnr": 30.0}, *fake_run(2)]
+    records = [{"step": 1, "train/grad_norm": 1.0, "test/psnr": 30.0}, *fake_run(2)]
     titles = [panel.title for panel in curve_panels(records)]
-    assert titles == ["loss", "accuracy", "psnr", "learning rate", "images per second"]
+    assert titles == [
+        "loss",
+        "accuracy",
+        "psnr",
+        "grad norm",
+        "learning rate",
+        "images per second",
+    ]
 
 
 def test_any_flat_name_is_grouped_by_its_metric():

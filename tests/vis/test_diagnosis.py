@@ -255,9 +255,13 @@ def test_there_is_always_a_finding_and_never_an_error(records):
     assert diagnose(records)
 
 
+def test_two_points_are_too_few_for_a_verdict_on_the_fit():
+    records = [{"step": i, "train/loss": 2.0, "train/accuracy": 0.2} for i in (1, 2)]
+    assert verdicts([*records, {"step": 2, "test/accuracy": 0.2}]) == ["no verdict"]
+
+
 def test_the_held_out_split_is_the_validation_split_where_there_is_one():
-    records = [{"step": 1, "test/accuracy": 0.1, "validation/accuracy": 0.9, "train/accuracy": 0.9}]
-    records[0] |= {"train/loss": 0.1}
+    records = [*healthy(), {"step": 100, "validation/accuracy": 0.94}]
     assert "validation_accuracy" in the_finding("good fit", records).figures
 
 

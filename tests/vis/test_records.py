@@ -76,6 +76,12 @@ def test_the_better_direction_is_read_from_the_name(metric, higher):
     assert rec.is_higher_better(metric) is higher
 
 
+def test_a_gradient_norm_has_no_best_value():
+    assert not rec.has_best("grad_norm")
+    assert rec.has_best("loss")
+    assert rec.has_best("accuracy")
+
+
 def test_the_best_point_is_the_earliest_of_equals_and_never_nan():
     points = rec.Series(np.arange(4.0), np.asarray([math.nan, 0.5, 0.9, 0.9]))
     assert rec.best_point(points, higher_is_better=True) == (2, 0.9)

@@ -249,7 +249,9 @@ def test_many_classes_are_a_picture_and_fold_away(workdir):
 def test_a_class_without_examples_is_not_counted_as_wrong(workdir):
     path = workdir / "evals" / "test.json"
     path.write_text(json.dumps({"confusion_matrix": [[2, 0], [0, 0]]}))
-    assert "no examples" in " ".join(page_of(workdir).text)
+    text = " ".join(page_of(workdir).text)
+    assert "no examples" in text
+    assert "never predicted" in text
 
 
 def test_nan_in_an_evaluation_is_shown_as_such(workdir):
@@ -285,6 +287,7 @@ def test_pictures_come_in_the_order_of_their_numbers(workdir):
     [
         ("accuracy", 0.98611, "98.61%"),
         ("top5_accuracy", 1.0, "100.00%"),
+        ("macro_recall", 0.5, "50.00%"),
         ("loss", 0.0861234, "0.08612"),
         ("loss", 2.0, "2"),
         ("images", 421642.0, "421,642"),

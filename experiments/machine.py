@@ -17,9 +17,16 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 def cpu_kind() -> str:
     """The processor's model and the cores that this process may use: "Intel Xeon, 2 cores"."""
-    model = re.sub(r"\((R|TM|r|tm)\)|\bCPU\b|\bProcessor\b|@.*", " ", cpu_model())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{' '.join(model.split())}, {cores} core{'' if cores == 1 else 's'}"
+    return _cpu_kind(cpu_model(), cores)
+
+
+def machine_kind(environment: Mapping[str, Any]) -> str:
+    """Accelerators and processor by a run's `environment.json`, as far as it names them."""
+    cpu = ""
+    if environment.get("cpu"):
+        cpu = _cpu_kind(str(environment["cpu"]), environment.get("cpu_cores"))
+    return ", ".join(filter(None, (accelerator_kind(environment), cpu)))
 
 
 def accelerator_kind(environment: Mapping[str, Any]) -> str:
@@ -36,3 +43,9 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {
         name: importlib.metadata.version(name) for name in PACKAGES
     }
+
+
+def _cpu_kind(model: str, cores: int | None) -> str:
+    model = re.sub(r"\((R|TM|r|tm)\)|\bCPU\b|\bProcessor\b|@.*", " ", model)
+    count = f", {cores} core{'' if cores == 1 else 's'}" if cores else ""
+    return " ".join(model.split()) + count

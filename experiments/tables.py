@@ -5,8 +5,10 @@ A table stands between `<!-- table:NAME -->` and `<!-- /table -->`. NAME is
 - `claims`: a line for every claim that was run;
 - `trained`: every row of every claim that comes from a training run;
 - the name of a claim: its rows, from `experiments/results/NAME.json`;
-- `benchmarks/NAME`: the rows of `benchmarks/results/NAME.json`. They are flat objects; "columns"
-  in the file, {key: heading}, chooses, orders and names them, else every key is a column.
+- `benchmarks/NAME`: the rows of `benchmarks/results/NAME.json`, flat objects in "rows" or, by
+  workload, in "results": {workload: rows}. "columns" in the file, {key: heading}, chooses, orders
+  and names the columns, else every key with plain values is one. Below stand the machine, the
+  "unit", the "aim" and the command, as far as the file has them.
 """
 
 import json
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.claim import ROOT
+from experiments.machine import machine_kind
 
 _BLOCK = re.compile(r"<!-- table:(?P<name>[\w./-]+) -->\n(?P<body>.*?)<!-- /table -->", re.DOTALL)
 
@@ -155,9 +158,13 @@ def _trained(results: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _benchmark(result: Mapping[str, Any]) -> str:
-    entries = result["rows"]
-    keys = dict.fromkeys(key for entry in entries for key in entry)
-    columns = result.get("columns") or {key: key.replace("_", " ") for key in keys}
+    entries = _entries(result)
+    plain = [
+        key
+        for key in dict.fromkeys(key for entry in entries for key in entry)
+        if not any(isinstance(entry.get(key), list | dict) for entry in entries)
+    ]
+    columns = result.get("columns") or {key: key.replace("_", " ") for key in plain}
     rows = [[format_value(entry.get(key)) for key in columns] for entry in entries]
     figures = [
         index
@@ -165,10 +172,21 @@ def _benchmark(result: Mapping[str, Any]) -> str:
         if all(isinstance(entry.get(key), int | float | None) for entry in entries)
     ]
     table = _markdown(list(columns.values()), rows, figures=figures)
-    said = [str(result[key]) for key in ("machine", "device") if result.get(key)]
-    command = f" `{result['command']}`" if result.get("command") else ""
-    caption = f"{'; '.join(said)}.{command}".strip(". ") if said or command else ""
-    return f"{table}\n{caption}\n" if caption else table
+    said = [str(result[key]) for key in ("machine", "device", "unit", "aim") if result.get(key)]
+    environment = result.get("environment")
+    if isinstance(environment, Mapping):
+        said.insert(0, machine_kind(environment))
+    if result.get("command"):
+        said.append(f"`{str(result['command']).strip()}`")
+    return f"{table}\n{'; '.join(said)}\n" if said else table
+
+
+def _entries(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if "rows" in result:
+        return list(result["rows"])
+    return [
+        {"workload": workload} | row for workload, rows in result["results"].items() for row in rows
+    ]
 
 
 def _expected(row: Mapping[str, Any]) -> str:
@@ -220,9 +238,17 @@ def _load(path: Path, name: str) -> dict[str, Any]:
         result = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"table {name}: there is no {path.name} in {path.parent}") from None
-    if not isinstance(result, dict) or not isinstance(result.get("rows"), list):
-        raise ValueError(f"table {name}: {path.name} has no list called rows")
+    if not isinstance(result, dict):
+        raise ValueError(f"table {name}: {path.name} holds no JSON object")
+    rows, results = result.get("rows"), result.get("results")
+    by_workload = isinstance(results, dict) and all(map(_is_list, results.values()))
+    if not (_is_list(rows) or by_workload):
+        raise ValueError(f"table {name}: {path.name} has neither a list of rows nor results")
     return result
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
 
 
 def _require_closed(text: str, readme: Path) -> None:

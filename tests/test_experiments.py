@@ -328,11 +328,40 @@ def test_a_benchmarks_table_takes_its_columns_from_the_file(root):
         "| ours | 310,000 |",
         "| peer | 17,000 |",
         "",
-        "Chip, 2 cores. `python -m benchmarks.speed`",
+        "Chip, 2 cores; `python -m benchmarks.speed`",
     ]
     del result["columns"]
     (folder / "speed.json").write_text(json.dumps(result))
     assert "| rate | name | seed |" in tables.render_table("benchmarks/speed", root=root)
+
+
+def test_a_benchmark_by_workload_has_a_column_for_it(root):
+    folder = root / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    result = {
+        "environment": {"backend": "cpu", "cpu": "Some(R) Chip CPU @ 2 GHz", "cpu_cores": 2},
+        "aim": "at least as fast",
+        "results": {
+            "digits": [{"library": "ours", "speed": 2.5, "rounds": [2, 3]}],
+            "jpeg": [{"library": "peer", "speed": None, "rounds": []}],
+        },
+    }
+    (folder / "input.json").write_text(json.dumps(result))
+    assert tables.render_table("benchmarks/input", root=root).splitlines() == [
+        "| workload | library | speed |",
+        "| --- | --- | ---: |",
+        "| digits | ours | 2.5 |",
+        "| jpeg | peer | – |",
+        "",
+        "Some Chip, 2 cores; at least as fast",
+    ]
+
+
+@pytest.mark.parametrize("content", [{}, {"rows": 3}, {"results": {"a": 1}}])
+def test_a_result_without_rows_is_an_error(root, content):
+    (root / "experiments" / "results" / "odd.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"table odd: odd.json has neither"):
+        tables.render_table("odd", root=root)
 
 
 def test_tables_are_written_once_and_nothing_else_changes(root):

@@ -36,7 +36,7 @@ from cvjax.image.options import Number, check_number
 from cvjax.image.warp import move_whole_pixels, warp
 
 Batch = dict[str, Any]
-Augment = Mapping[str, Mapping[str, Any]]
+Augment = Mapping[str, Any]  # name -> options (a mapping), as in the example above
 
 # Each table in the order of application. (key, (height, width), **options) -> matrix
 GEOMETRIC: dict[str, Callable[..., Matrix]] = {

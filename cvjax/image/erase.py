@@ -18,7 +18,7 @@ def cutout(
 
     The square's centre is any pixel, each alike, so at the border part of the square falls
     outside, as in the paper (section 3.2 found this necessary). `size` is its side: a whole
-    number is pixels (the paper's 16 for CIFAR-10), a float in (0, 1] a share of the shorter side.
+    number is pixels (the paper's 16 for CIFAR-10), a float in [0, 1] a share of the shorter side.
     In `train_transform` this comes after normalisation, so 0 is the mean colour.
     """
     height, width, _ = image.shape

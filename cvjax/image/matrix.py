@@ -60,8 +60,8 @@ def crop_matrix(
 
     The window covers [left, left + width) x [top, top + height) in pixels.
     """
-    scale = scale_matrix(shape[1] / jnp.asarray(width), shape[0] / jnp.asarray(height))
-    return compose(translation_matrix(-jnp.asarray(left), -jnp.asarray(top)), scale)
+    scale = scale_matrix(shape[1] / width, shape[0] / height)
+    return compose(translation_matrix(-left, -top), scale)
 
 
 def compose(*matrices: Matrix) -> Matrix:

@@ -8,7 +8,7 @@ Interval = Number | Sequence[Number]  # (low, high), or one number; each functio
 
 
 def check_number(
-    name: str, value: Number, *, low: float = -math.inf, high: float = math.inf
+    name: str, value: Number, *, low: Number = -math.inf, high: Number = math.inf
 ) -> float:
     """`value` as a float.
 
@@ -28,7 +28,7 @@ def check_number(
 
 
 def check_interval(
-    name: str, value: Interval, *, low: float = -math.inf, high: float = math.inf
+    name: str, value: Interval, *, low: Number = -math.inf, high: Number = math.inf
 ) -> tuple[float, float]:
     """`value` as (low, high); a single number a is (a, a).
 
@@ -44,7 +44,7 @@ def check_interval(
     return first, last
 
 
-def check_symmetric(name: str, value: Interval, *, limit: float = math.inf) -> tuple[float, float]:
+def check_symmetric(name: str, value: Interval, *, limit: Number = math.inf) -> tuple[float, float]:
     """`value` as (low, high); a single number a is (-a, a).
 
     Raises:

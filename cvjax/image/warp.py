@@ -21,6 +21,10 @@ from cvjax.image.options import Number, check_number
 # is filled, and wrapping lays the last pixel over the first.
 FILL_MODES = ("constant", "nearest", "reflect", "wrap", "scipy_constant", "scipy_wrap")
 
+# Pixels. The scipy_ modes jump at the very centres of the outermost pixels, where many matrices
+# put a whole row; rounding in float32 must not throw it out.
+_ROUNDING = 1e-4
+
 
 def warp(
     image: Float[Array, "h w c"],
@@ -144,7 +148,7 @@ def _fold(
     if fill == "constant":
         inside = (index >= -0.5) & (index < size - 0.5)
     else:
-        inside = (index >= 0) & (index <= last)
+        inside = (index >= -_ROUNDING) & (index <= last + _ROUNDING)
     if fill == "reflect":
         turned = jnp.mod(index + 0.5, 2 * size)
         folded = jnp.minimum(turned, 2 * size - turned) - 0.5
@@ -153,7 +157,7 @@ def _fold(
     elif fill == "scipy_wrap" and size > 1:
         up = index + last * (jnp.floor(-index / last) + 1)
         down = index - last * jnp.floor(index / last)
-        folded = jnp.where(index < 0, up, jnp.where(index > last, down, index))
+        folded = jnp.where(inside, jnp.clip(index, 0, last), jnp.where(index < 0, up, down))
     else:
         folded = jnp.clip(index, 0, last)
     return folded, inside

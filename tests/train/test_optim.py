@@ -353,21 +353,17 @@ FREEZE_BACKBONE = (("backbone/.*", None), (".*", {}))
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_frozen_leaves_stay_bit_identical_while_the_others_move(name):
-    params = regression_params()
-    params["backbone"]["conv"]["bias"] = jnp.asarray([-0.0, 0.0, 1e-40, 1.0])
+    params = {"frozen": jnp.asarray([-0.0, 0.0, 1e-40, 1.0]), "free": jnp.asarray([1.0, -2.0])}
     optimizer = optimizer_for(
         params,
         name=name,
         weight_decay=0.1,
-        groups=FREEZE_BACKBONE,
-        schedule=dict(name="constant"),
+        groups=(("frozen", None), (".*", {})),
         options=HEAVY.get(name, {}),
     )
-    rows, _ = run(optimizer, params, regression_loss, 4)
-    last = jax.tree.map(lambda x: x[-1], rows)
-    assert_trees_equal(last["backbone"], params["backbone"])
-    for before, after in zip(jax.tree.leaves(params["head"]), jax.tree.leaves(last["head"])):
-        assert (before != after).all()
+    rows, _ = run(optimizer, params, lambda p: (p["frozen"].sum() * p["free"] ** 2).sum(), 4)
+    assert_trees_equal(rows["frozen"][-1], params["frozen"])
+    assert (rows["free"][-1] != params["free"]).all()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -461,7 +457,7 @@ def test_lbfgs_beats_gradient_descent_step_by_step():
     ours = loss(run(lbfgs, params, golden_loss, 20)[0])
     descents = [
         loss(run(optimizer_for(params, lr=lr), params, golden_loss, 20)[0])
-        for lr in (0.001, 0.003, 0.01)  # 0.03 diverges
+        for lr in (0.003, 0.01)  # 0.03 diverges
     ]
     assert all(ours[-1] < 0.1 * descent[-1] for descent in descents)
 
@@ -478,19 +474,17 @@ def test_lbfgs_finds_the_minimum_of_a_quadratic():
 
 
 def test_lbfgs_decay_is_part_of_the_loss():
-    params = regression_params()
-    options = dict(max_iter=3, line_search_fn="strong_wolfe")
+    params = {"x": jnp.asarray(GOLDEN["x0"])}
+    options = dict(max_iter=1, max_eval=5, line_search_fn="strong_wolfe")
     decayed = optimizer_for(params, name="lbfgs", lr=1.0, weight_decay=0.1, options=options)
     plain = optimizer_for(params, name="lbfgs", lr=1.0, options=options)
 
     def penalised(params):
-        squares = sum((leaf**2).sum() for leaf in jax.tree.leaves(params))
-        return regression_loss(params) + 0.05 * squares
+        return golden_loss(params) + 0.05 * (params["x"] ** 2).sum()
 
-    a, _ = run(decayed, params, regression_loss, 2)
-    b, _ = run(plain, params, penalised, 2)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
-        np.testing.assert_allclose(x, y, rtol=0, atol=1e-5)
+    ours, _ = run(decayed, params, golden_loss, 3)
+    theirs, _ = run(plain, params, penalised, 3)
+    np.testing.assert_allclose(ours["x"], theirs["x"], rtol=0, atol=1e-5)
 
 
 def test_lbfgs_line_search_steps_back_from_where_the_loss_is_infinite():

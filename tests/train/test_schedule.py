@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -53,7 +52,7 @@ def curve(name, lr=1.0, total_steps=31, steps_per_epoch=1, unit="step", steps=No
         unit=unit,
         **options,
     )
-    return np.asarray(jax.jit(schedule)(jnp.arange(total_steps if steps is None else steps)))
+    return np.asarray(schedule(jnp.arange(total_steps if steps is None else steps)))
 
 
 def message(*args, **kwargs):

@@ -87,6 +87,11 @@ def experiment(config: ConfigDict, *, stand_in_data: bool = False) -> Experiment
     task_class = _named(TASKS, config.task, "task")
     fields = {name: value for name, value in plain(config.task).items() if name != "name"}
     task = make_options(task_class, fields, "task", model=model)
+    if optim.accumulate > 1 and getattr(task, "reduction", "mean") == "sum":
+        raise ConfigError(
+            f"optim.accumulate={optim.accumulate} averages over micro-batches, which is not the "
+            "task.reduction='sum' over the batch. Use task.reduction='mean' or optim.accumulate=1."
+        )
     for part in (train_source, *(evaluation.source for evaluation in evaluations.values())):
         _checked(lambda part=part: task.check(part.info))
 

@@ -77,7 +77,7 @@ def prepare(
         experiment.optim,
         shapes["params"],
         total_steps=total,
-        steps_per_epoch=max(1, round(steps_per_epoch)),
+        steps_per_epoch=steps_per_epoch,
     )
     make_state = partial(
         init_state,

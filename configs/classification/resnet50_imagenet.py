@@ -26,7 +26,12 @@ def get_config(arg: str = "") -> ConfigDict:
     options = parse_arg(arg, depth=50, batch=256, epochs=90, dtype="float32", smoke=False)
     config = ConfigDict()
     config.seed = 0
-    config.model = dict(name=f"resnet{options.depth}", dtype=options.dtype, zero_init_residual=True)
+    config.model = dict(
+        name=f"resnet{options.depth}",
+        num_classes=1000,
+        dtype=options.dtype,
+        zero_init_residual=True,
+    )
     config.task = dict(name="classification")
     config.data = dict(
         name="tfds/imagenet2012",

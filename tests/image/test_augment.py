@@ -80,7 +80,7 @@ def test_a_picture_is_never_the_same_twice():
 
 
 def test_an_example_depends_on_its_own_place_and_pixels_alone():
-    augment = dict(rotate={}, noise={}, cutout={})
+    augment = dict(rotate={}, color_shift={})
     whole = train(augment)["image"]
     alone = jax.jit(lambda key, image: augment_image(key, image, augment))
     for i in (0, 4):
@@ -100,9 +100,9 @@ def test_leaving_one_augmentation_out_does_not_change_the_others_draws():
 
 
 def test_the_order_in_which_they_are_named_does_not_matter():
-    augment = dict(cutout={}, rotate={}, color_shift={}, random_crop={})
-    backwards = dict(reversed(augment.items()))
-    np.testing.assert_array_equal(train(augment)["image"], train(backwards)["image"])
+    backwards = dict(reversed(EVERYTHING.items()))
+    programs = [jax.make_jaxpr(train_transform(a))(KEY, BATCH) for a in (EVERYTHING, backwards)]
+    assert str(programs[0]) == str(programs[1])
 
 
 def test_movements_are_applied_by_one_resampling():
@@ -128,10 +128,9 @@ def test_a_certain_flip_is_numpys(name, axis):
 
 
 def test_probability_zero_changes_nothing():
-    never = {name: dict(EVERYTHING.get(name, {}), p=0.0) for name in AUGMENTATIONS}
-    generator = {"image_data_generator": never.pop("image_data_generator") | {"zoom_range": 0.5}}
-    np.testing.assert_allclose(train(never)["image"], FLOATS, rtol=1e-6)
-    np.testing.assert_array_equal(train(generator)["image"], FLOATS)
+    never = dict(p=0.0)
+    augment = dict(rotate=never, horizontal_flip=never, color_shift=never, cutout=never)
+    np.testing.assert_allclose(train(augment)["image"], FLOATS, rtol=1e-6)
 
 
 def test_p_is_the_share_of_examples_that_are_changed():
@@ -182,7 +181,7 @@ def test_mixing_with_probability_zero_has_weight_zero():
 
 
 def test_augmentation_is_differentiable_in_the_picture():
-    augment = dict(rotate={}, color_jitter=EVERYTHING["color_jitter"], cutout={})
+    augment = dict(rotate={}, color_shift={})
     gradient = jax.jit(jax.grad(lambda x: augment_image(KEY, x, augment).sum()))(FLOATS[0])
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 0
@@ -195,6 +194,7 @@ def test_functions_work_alone():
 
 
 def test_eight_devices_agree_with_one():
+    augment = dict(random_crop={}, rotate={}, salt_and_pepper={}, cutout={}, mixup={})
     program = textwrap.dedent(f"""
         import jax, numpy as np
         from jax.sharding import NamedSharding, PartitionSpec
@@ -205,7 +205,7 @@ def test_eight_devices_agree_with_one():
         key = jax.random.key(3)
         mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ("data",))
         split = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
-        transform = jax.jit(train_transform({EVERYTHING!r}, mean=0.5, std=0.25))
+        transform = jax.jit(train_transform({augment!r}, mean=0.5, std=0.25))
         one, eight = transform(key, batch), transform(key, split)
         assert len(eight["image"].sharding.device_set) == 8
         for name in ("mixed_label", "mix_weight", "image"):
@@ -258,7 +258,7 @@ def test_boxes_are_not_left_behind():
     batch = BATCH | {"boxes": np.zeros((B, 1, 4), np.float32)}
     with pytest.raises(ValueError, match=r"\['rotate'\] would leave \['boxes'\] .* behind"):
         train_transform(dict(rotate={}))(KEY, batch)
-    train_transform(dict(noise={}))(KEY, batch)
+    jax.eval_shape(train_transform(dict(noise={})), KEY, batch)
 
 
 def test_mixing_without_labels_is_an_error():

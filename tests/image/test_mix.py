@@ -20,7 +20,7 @@ def draws(function, **options):
     return np.asarray(images)[..., 0], np.asarray(weights)
 
 
-@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_mixup_weights_follow_the_beta_distribution(alpha):
     _, weights = draws(mixup, alpha=alpha)
     # float32 rounds the extremes of Beta(0.2, 0.2) to 0 and 1, which is no reason to fail.
@@ -36,12 +36,12 @@ def test_mixup_is_the_weighted_mean_of_the_two():
 
 
 def test_cutmix_weight_is_the_share_of_pixels_that_were_pasted():
-    images, weights = draws(cutmix)
+    images, weights = draws(cutmix, alpha=1.0)
     np.testing.assert_allclose(weights, images.mean(axis=(1, 2)), rtol=1e-6)
 
 
 def test_cutmix_pastes_one_rectangle():
-    images, _ = draws(cutmix)
+    images, _ = draws(cutmix, alpha=1.0)
     for image in images[:100] == 1:
         rows, columns = image.any(axis=1), image.any(axis=0)
         assert (image == (rows[:, None] & columns)).all()
@@ -50,7 +50,7 @@ def test_cutmix_pastes_one_rectangle():
 
 
 def test_cutmix_rectangles_have_the_pictures_shape_where_no_border_cuts_them():
-    images, _ = draws(cutmix)
+    images, _ = draws(cutmix, alpha=1.0)
     inner = [i for i in images if i.any() and not (i[0] + i[-1]).any() and not i[:, [0, -1]].any()]
     assert len(inner) > 20
     for image in inner:

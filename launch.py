@@ -8,6 +8,7 @@
 Exit status: 0 done, 1 it failed, 2 the command or config is wrong, 128 + signal when interrupted.
 """
 
+import os
 import sys
 
 from absl import flags
@@ -61,6 +62,9 @@ def main(argv: list[str]) -> int:
             raise
         log.error("error: %s\n(--traceback shows where in the code.)", error)
         return 2 if isinstance(error, (config.ConfigError, flags.Error)) else 1
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        os._exit(130)  # a thread that waits for a hung disk must not hold it up
 
 
 if __name__ == "__main__":

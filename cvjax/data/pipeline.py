@@ -67,6 +67,13 @@ def train_batches(
     return _read(plan, reading, start_step, skip_log)
 
 
+def train_batch(source: Source, reading: Reading, step: int, *, seed: int) -> Batch:
+    """The batch of one step, as `train_batches` has it, read at once and without threads."""
+    _require_examples(source)
+    batch, _ = _TrainSteps(source, reading, seed)[step]
+    return batch
+
+
 def eval_batches(
     source: Source, reading: Reading, *, skip_log: SkipLog | None = None
 ) -> Iterator[Batch]:
@@ -276,6 +283,8 @@ class Prefetch:
         return self
 
     def __next__(self) -> Any:
+        if self._stop.is_set():
+            raise StopIteration
         kind, value = self._queue.get()
         if kind == "element":
             return value

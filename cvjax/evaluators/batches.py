@@ -84,6 +84,12 @@ class Batches:
             predictions={name: np.concatenate([rows[name] for rows in kept]) for name in self.keep},
         )
 
+    def scalar_names(self, variables: Any, batch: Batch) -> tuple[str, ...]:
+        """The names that `run` will find scalars for, from shapes alone."""
+        shapes, _ = jax.eval_shape(self._measure, variables, batch)
+        zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes["metrics"])
+        return tuple(name for name, value in zeros.compute().items() if np.ndim(value) == 0)
+
     @cached_property
     def _update(self) -> Callable[..., Any]:
         return jax.jit(self._add, donate_argnums=2, static_argnums=3)

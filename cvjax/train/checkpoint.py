@@ -119,7 +119,10 @@ class Checkpoints:
         except Exception as error:
             raise self._save_error(error) from error
         self._sealer = threading.Thread(
-            target=self._finish, args=(target, step, dict(host)), name="checkpoint-seal"
+            target=self._finish,
+            args=(target, step, dict(host)),
+            name="checkpoint-seal",
+            daemon=True,  # a second Ctrl-C need not wait for a disk that hangs
         )
         self._sealer.start()
 
@@ -142,6 +145,13 @@ class Checkpoints:
             self.wait()
         finally:
             self._checkpointer.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            self.close()  # else someone wants to be out of here at once
 
     def newest_sound(self) -> int | None:
         """The newest step whose files all match their seal; unsound ones are set aside, by name.
@@ -258,7 +268,7 @@ def read_seal(folder: Path) -> dict[str, Any]:
         claimed = seal.pop("seal")
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing: the checkpoint was not completed") from None
-    except (ValueError, KeyError, AttributeError, UnicodeDecodeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         raise CheckpointError(f"{path} can't be read") from None
     if claimed != _digest_of(seal):
         raise CheckpointError(f"{path} does not match its own checksum")

@@ -55,6 +55,8 @@ class TrainOptions:
                 problems.append(f"train.{name} is {value}; it has to be greater than 0.")
         if self.monitor_mode not in ("max", "min"):
             problems.append(f"train.monitor_mode is {self.monitor_mode!r}; use 'max' or 'min'.")
+        if self.early_stop is not None and not self.monitor:
+            problems.append("train.early_stop needs train.monitor: what has to get better.")
         if self.resume and self.init_from:
             problems.append("train.resume and train.init_from exclude each other; set one.")
         if self.init_rules and not self.init_from:

@@ -10,18 +10,20 @@ import jax
 class Interruption:
     """Context manager that notes the first SIGINT or SIGTERM instead of raising.
 
-    Outside the main thread, where Python takes no signals, it notes nothing.
+    Outside the main thread, where Python takes no signals, it notes nothing. On several processes
+    JAX's own watch for SIGTERM (preemption) lets all of them agree on one step to stop after, so
+    SIGTERM is left to it and SIGINT is handed on as one.
     """
-
-    signals = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._several = jax.process_count() > 1
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            for number in self.signals:
+            signals = [signal.SIGINT] if self._several else [signal.SIGINT, signal.SIGTERM]
+            for number in signals:
                 self._previous[number] = signal.signal(number, self._note)
         return self
 
@@ -30,16 +32,19 @@ class Interruption:
 
     def requested(self, step: int) -> bool:
         """Whether to stop after `step`; on several processes all answer alike."""
-        if jax.process_count() > 1:
-            # A process may be told some steps before another: they agree on one step to stop at.
+        if self._several:
             from jax.experimental import multihost_utils
 
-            return multihost_utils.reached_preemption_sync_point(step)
+            if not multihost_utils.reached_preemption_sync_point(step):
+                return False
+            self.signal = self.signal or signal.SIGTERM
         return self.signal is not None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         self._restore()
+        if self._several:
+            signal.raise_signal(signal.SIGTERM)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -5,10 +5,10 @@ evaluation, checkpoint. So a run that was killed goes on from its newest sound c
 record after it, and ends where the uninterrupted run would have ended, bit for bit on one machine.
 """
 
+import difflib
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvjax.data.bad_examples import SkipLog
-from cvjax.data.pipeline import Prefetch, Reading, eval_batches, train_batches
+from cvjax.data.pipeline import Prefetch, Reading, eval_batches, train_batch, train_batches
 from cvjax.evaluators.batches import Batches, Results
-from cvjax.train.checkpoint import Checkpoints
-from cvjax.train.experiment import Evaluation, Experiment
+from cvjax.train.checkpoint import CheckpointError, Checkpoints, Restored
+from cvjax.train.experiment import Evaluation, Experiment, TrainOptions
 from cvjax.train.interrupt import Interruption
 from cvjax.train.plateau import EarlyStopping
 from cvjax.train.progress import Progress, clock, log
@@ -32,7 +32,13 @@ from cvjax.train.setup import Setup, batch_shapes, prepare
 from cvjax.train.sharding import describe_mesh, place_batch, replicated
 from cvjax.train.state import TrainState
 from cvjax.train.step import step_rngs
-from cvjax.train.workdir import claim_workdir, write_environment, write_evaluation, write_pictures
+from cvjax.train.workdir import (
+    claim_workdir,
+    only_process_in,
+    write_environment,
+    write_evaluation,
+    write_pictures,
+)
 from cvjax.train.writer import METRICS, MetricWriter
 from cvjax.vis.records import read_records
 
@@ -73,8 +79,10 @@ def run(experiment: Experiment, workdir: str | Path) -> Outcome:
     """
     workdir = Path(workdir)
     setup = prepare(experiment)
+    _check_watched_figures(experiment, setup)
     claim_workdir(workdir, experiment.config)
     with ExitStack() as stack:
+        stack.enter_context(only_process_in(workdir))
         session = _Session(experiment, setup, workdir, stack)
         return session.train()
 
@@ -90,19 +98,31 @@ def evaluate(
         CheckpointError: if there is no such checkpoint, or it is damaged.
     """
     workdir = Path(workdir)
-    checkpoints = Checkpoints(workdir / "checkpoints", warn=log.warning)
-    step = checkpoints.find(checkpoint)
     setup = prepare(experiment)
-    state = checkpoints.restore(step, setup.state_shapes).state
+    with Checkpoints(workdir / "checkpoints", warn=log.warning) as checkpoints:
+        step, state = _restore_for_evaluation(checkpoints, checkpoint, setup)
     log.info("evaluating the checkpoint of step %d", step)
-    figures = {}
+    figures, batches = {}, _evaluation(experiment)
+    skip_log = SkipLog(_skip_path(workdir))
     for name, evaluation in experiment.evals.items():
-        evaluator = _Evaluator(experiment, setup, name, evaluation, SkipLog(_skip_path(workdir)))
+        evaluator = _Evaluator(experiment, setup, evaluation, batches, skip_log)
         results = evaluator.run(state)
         write_evaluation(workdir, name, evaluation.source, results, step)
         figures |= {f"{name}/{key}": value for key, value in results.scalars.items()}
-    checkpoints.close()
     return figures
+
+
+def _restore_for_evaluation(
+    checkpoints: Checkpoints, which: str, setup: Setup
+) -> tuple[int, TrainState]:
+    """Looks again where a run that goes on meanwhile deleted what had been chosen."""
+    while True:
+        step = checkpoints.find(which)
+        try:
+            return step, checkpoints.restore(step, setup.state_shapes).state
+        except CheckpointError:
+            if which not in ("best", "latest") or step in checkpoints.steps():
+                raise
 
 
 class _Session:
@@ -114,19 +134,13 @@ class _Session:
         self.experiment, self.setup, self.workdir = experiment, setup, workdir
         self.main_process = jax.process_index() == 0
         self.skip_log = SkipLog(_skip_path(workdir))
-        self.checkpoints = Checkpoints(
-            workdir / "checkpoints", keep=experiment.train.keep, warn=log.warning
+        self.checkpoints = stack.enter_context(
+            Checkpoints(workdir / "checkpoints", keep=experiment.train.keep, warn=log.warning)
         )
-        stack.callback(self.checkpoints.close)
-        self.early_stop = (
-            None
-            if experiment.train.early_stop is None
-            else EarlyStopping(**experiment.train.early_stop)
-        )
+        self.early_stop = early_stopping(experiment.train)
         self.plateau = setup.optimizer.plateau
         self.state, self.host = self._start()
         self.step = int(self.state.step)
-        self._compile()
         self.writer = None
         if self.main_process:
             write_environment(workdir)
@@ -136,17 +150,19 @@ class _Session:
                 tensorboard=experiment.train.tensorboard,
             )
             stack.callback(self.writer.close)
+        evaluation_batches = _evaluation(experiment)  # one for all: compiled once
         self.evaluators = {
-            name: _Evaluator(experiment, setup, name, evaluation, self.skip_log)
+            name: _Evaluator(experiment, setup, evaluation, evaluation_batches, self.skip_log)
             for name, evaluation in experiment.evals.items()
         }
-        self.interruption = stack.enter_context(Interruption())
+        self.interruption = Interruption()
 
     def train(self) -> Outcome:
         total = self.setup.total_steps
         if self.host["ended"]:
             log.info("this run had already %s at step %d", self.host["ended"], self.step)
             return self._finish(self.host["ended"])
+        self._compile()
         if self.main_process and self.step == 0:
             self._preview()
         self._started = time.monotonic()
@@ -170,7 +186,7 @@ class _Session:
         progress = Progress(total, start=self.step, quiet=not self.main_process)
         in_flight: deque[Any] = deque()
         window_start, window_step = time.monotonic(), self.step
-        with Prefetch(batches, place, self.experiment.prefetch) as batches:
+        with self.interruption, Prefetch(batches, place, self.experiment.prefetch) as batches:
             try:
                 while self.step < total:
                     self.state, report = self.train_step(self.state, next(batches))
@@ -189,12 +205,12 @@ class _Session:
                         self._evaluate(due, report)
                         window_start, window_step = time.monotonic(), self.step
                     ended = self._ending(total)
-                    if ended or self._checkpoint_due():
+                    interrupted = not ended and self.interruption.requested(self.step)
+                    if ended or interrupted or self._checkpoint_due():
                         self._save(report, ended)
                     if ended:
                         break
-                    if self.interruption.requested(self.step):
-                        self._save(report, "")
+                    if interrupted:
                         self.checkpoints.wait()
                         return self._interrupted()
             finally:
@@ -221,8 +237,7 @@ class _Session:
             "early_stop": None if self.early_stop is None else self.early_stop.initial(),
         }
         if train.resume:
-            restored = continue_from(train.resume, setup.state_shapes)
-            return restored.state, {**host, **restored.host, "ended": "", "started": False}
+            return self._continued(continue_from(train.resume, setup.state_shapes), host)
         state = setup.init()
         if train.init_from:
             state = initialise_from(
@@ -232,6 +247,26 @@ class _Session:
                 report_path=self.workdir / "restore.json" if self.main_process else None,
             )
         return state, host
+
+    def _continued(
+        self, restored: Restored, fresh: dict[str, Any]
+    ) -> tuple[TrainState, dict[str, Any]]:
+        """The other run's state and what its host remembered, as the start of this run.
+
+        The best checkpoint stays there, so this run looks for its own.
+        """
+        if restored.step >= self.setup.total_steps:
+            raise ValueError(
+                f"train.resume={self.experiment.train.resume!r} is at step {restored.step}, but "
+                f"this run has only {self.setup.total_steps}. Train longer: train.epochs or "
+                "train.steps count from the other run's start."
+            )
+        host = {name: restored.host[name] for name in ("elapsed_seconds", "figures")}
+        if self.plateau is not None and restored.host["plateau"] is not None:
+            host["plateau"] = restored.host["plateau"]
+        host = {**fresh, **host}
+        scale = 1.0 if host["plateau"] is None else host["plateau"]["scale"]
+        return self._with_lr_scale(restored.state, scale), host
 
     def _compile(self) -> None:
         started = time.monotonic()
@@ -250,18 +285,23 @@ class _Session:
     def _preview(self) -> None:
         """Pictures of the first batch as training sees it, before the normalisation."""
         count = min(PREVIEW_IMAGES, self.experiment.batch_size)
-        reading = Reading(
-            batch_size=self.experiment.batch_size,
-            rows=np.arange(count),
-            view=self.experiment.train_view,
-            on_bad_example=self.experiment.on_bad_example,
-        )
         source = self.experiment.train_source
-        batch = next(train_batches(source, reading, seed=self.experiment.seed))
+        batch = self._host_batch(0, np.arange(count))
         key, _ = step_rngs(self.experiment.seed, 0)
         seen = jax.jit(self.experiment.preview_transform)(key, batch)
         picture = write_pictures(self.workdir, "train_inputs", seen, source.info.class_names)
         self.writer.picture("train_inputs", picture, 0)
+
+    def _host_batch(self, step: int, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Rows of the batch of one step, as the pipeline reads them."""
+        reading = Reading(
+            batch_size=self.experiment.batch_size,
+            rows=rows,
+            view=self.experiment.train_view,
+            on_bad_example=self.experiment.on_bad_example,
+        )
+        source = self.experiment.train_source
+        return train_batch(source, reading, step, seed=self.experiment.seed)
 
     def _log(self, report: Any, seconds: float, since: int) -> dict[str, float]:
         sums = {name: float(value) for name, value in jax.device_get(report).items()}
@@ -311,31 +351,28 @@ class _Session:
 
     def _decide(self, names: list[str]) -> None:
         """Best checkpoint, plateau and early stopping, from the figures measured now."""
-        figures, train = self.host["figures"], self.experiment.train
-        fresh = {k: v for k, v in figures.items() if k.partition("/")[0] in names}
-        if train.monitor:
-            value = _figure(figures, train.monitor, "train.monitor")
-            best = self.host["best"]
+        train, figures = self.experiment.train, self.host["figures"]
+        fresh = {name: v for name, v in figures.items() if name.partition("/")[0] in names}
+        if train.monitor in fresh:
+            value, best = fresh[train.monitor], self.host["best"]
             better = best is None or (value > best if train.monitor_mode == "max" else value < best)
-            if train.monitor in fresh and better and math.isfinite(value):
+            if better and math.isfinite(value):
                 self.host |= {"best": value, "best_step": self.step}
-        if self.plateau is not None:
-            value = _figure(figures, self.plateau.metric, "optim.schedule.metric")
-            if self.plateau.metric in fresh:
-                self.host["plateau"], lowered = self.plateau.update(self.host["plateau"], value)
-                if lowered:
-                    scale = self.host["plateau"]["scale"]
-                    log.info("step %d: plateau, learning rate scaled by %g", self.step, scale)
-                    self._set_lr_scale(scale)
-        if self.early_stop is not None:
-            value = _figure(figures, self.early_stop.metric, "train.early_stop.metric")
-            if self.early_stop.metric in fresh:
-                state, stop = self.early_stop.update(self.host["early_stop"], value)
-                self.host["early_stop"] = {**state, "stop": stop}
+        if self.plateau is not None and self.plateau.metric in fresh:
+            value = fresh[self.plateau.metric]
+            self.host["plateau"], lowered = self.plateau.update(self.host["plateau"], value)
+            if lowered:
+                scale = self.host["plateau"]["scale"]
+                log.info("step %d: plateau, learning rate scaled by %g", self.step, scale)
+                self.state = self._with_lr_scale(self.state, scale)
+        if self.early_stop is not None and self.early_stop.metric in fresh:
+            value = fresh[self.early_stop.metric]
+            state, stop = self.early_stop.update(self.host["early_stop"], value)
+            self.host["early_stop"] = {**state, "stop": stop}
 
-    def _set_lr_scale(self, scale: float) -> None:
+    def _with_lr_scale(self, state: TrainState, scale: float) -> TrainState:
         value = jax.device_put(jnp.float32(scale), replicated(self.setup.mesh))
-        self.state = self.state.replace(lr_scale=value)
+        return state.replace(lr_scale=value)
 
     def _ending(self, total: int) -> str:
         if self.early_stop is not None and self.host["early_stop"].get("stop"):
@@ -368,14 +405,7 @@ class _Session:
         )
 
     def _dump_batch(self, step: int, path: Path) -> None:
-        reading = Reading(
-            batch_size=self.experiment.batch_size,
-            rows=self.setup.rows,
-            view=self.experiment.train_view,
-            on_bad_example=self.experiment.on_bad_example,
-        )
-        source = self.experiment.train_source
-        batch = next(train_batches(source, reading, seed=self.experiment.seed, start_step=step))
+        batch = self._host_batch(step, self.setup.rows)
         key, _ = step_rngs(self.experiment.seed, step)
         seen = jax.device_get(jax.jit(self.experiment.train_transform)(key, batch))
         arrays = {f"host_{name}": value for name, value in batch.items()}
@@ -406,8 +436,8 @@ class _Session:
         log.info("%s at step %d after %s", status, self.step, elapsed)
         for name, value in sorted(self.host["figures"].items()):
             log.info("  %-28s %.4f", name, value)
+        train = self.experiment.train
         if self.host["best_step"] is not None:
-            train = self.experiment.train
             log.info(
                 "  best %s %.4f at step %d",
                 train.monitor,
@@ -419,7 +449,8 @@ class _Session:
             log.info("  %d bad examples were left out: %s", count, _skip_path(self.workdir))
         log.info("checkpoints  %s", self.workdir / "checkpoints")
         log.info("metrics      %s", self.workdir / METRICS)
-        log.info("TensorBoard  %s", self.workdir / "events")
+        if train.tensorboard:
+            log.info("TensorBoard  %s", self.workdir / "events")
         log.info("curves       %s", self.workdir / "curves.png")
         log.info("report       %s", self.workdir / "report.html")
 
@@ -431,16 +462,15 @@ class _Evaluator:
         self,
         experiment: Experiment,
         setup: Setup,
-        name: str,
         evaluation: Evaluation,
+        batches: Batches,
         skip_log: SkipLog,
     ) -> None:
         self._source, self._skip_log = evaluation.source, skip_log
-        task, transform = experiment.task, experiment.eval_transform
-        self._batches = Batches(
-            predict=lambda variables, batch: task.predict(variables, transform(batch)),
-            metrics=task.metrics(),
-        )
+        # Where no example may be left out, each has to be counted exactly once.
+        no_holes = experiment.on_bad_example == "error"
+        self._num_examples = len(evaluation.source) if no_holes else None
+        self._batches = batches
         self._reading = Reading(
             batch_size=experiment.batch_size,
             rows=setup.rows,
@@ -454,7 +484,9 @@ class _Evaluator:
     def run(self, state: TrainState) -> Results:
         batches = eval_batches(self._source, self._reading, skip_log=self._skip_log)
         with Prefetch(batches, self._place) as placed:
-            return self._batches.run(state.evaluation_variables, placed)
+            return self._batches.run(
+                state.evaluation_variables, placed, num_examples=self._num_examples
+            )
 
 
 def _skip_path(workdir: Path) -> Path:
@@ -463,9 +495,53 @@ def _skip_path(workdir: Path) -> Path:
     return workdir / (f"skipped.process{index}.log" if index else "skipped.log")
 
 
-def _figure(figures: Mapping[str, float], name: str, field: str) -> float:
-    if name not in figures:
-        raise ValueError(
-            f"{field} is {name!r}, which no evaluation measures. Measured: {sorted(figures)}."
-        )
-    return figures[name]
+def early_stopping(train: TrainOptions) -> EarlyStopping | None:
+    """The rule that `train.early_stop` means: better is what makes a checkpoint the best."""
+    if train.early_stop is None:
+        return None
+    return EarlyStopping(
+        metric=train.monitor,
+        mode=train.monitor_mode,
+        patience=train.early_stop - 1,
+        threshold=0.0,
+    )
+
+
+def _check_watched_figures(experiment: Experiment, setup: Setup) -> None:
+    """Raises ValueError where something waits for a figure that no evaluation will measure.
+
+    A run without evaluations has no best checkpoint, so there `train.monitor` alone is ignored.
+    """
+    watched = {}
+    if experiment.evals or experiment.train.early_stop is not None:
+        watched["train.monitor"] = experiment.train.monitor
+    if setup.optimizer.plateau is not None:
+        watched["optim.schedule.metric"] = setup.optimizer.plateau.metric
+    if not any(watched.values()):
+        return
+    example = {**setup.example, "valid": np.ones(1, bool)}
+    names = _evaluation(experiment).scalar_names(setup.state_shapes.evaluation_variables, example)
+    measured = {f"{split}/{name}" for split in experiment.evals for name in names}
+    problems = [
+        f"{field} is {figure!r}, which no evaluation measures.{_nearest(figure, measured)}"
+        for field, figure in watched.items()
+        if figure and figure not in measured
+    ]
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _evaluation(experiment: Experiment) -> Batches:
+    """The evaluator of raw batches: preprocessing, prediction and metrics in one."""
+    task, transform = experiment.task, experiment.eval_transform
+    return Batches(
+        predict=lambda variables, batch: task.predict(variables, transform(batch)),
+        metrics=task.metrics(),
+    )
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    if not known:
+        return " There are no evaluations: add one to the section evals."
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(sorted(known))}."

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
@@ -75,7 +76,7 @@ def make_plan(target: Shapes, source: Shapes, rules: Rules) -> Plan:
         try:
             wanted = f"{collection}/{regex.fullmatch(name).expand(template)}"
         except (re.error, IndexError) as error:
-            plan.problems.append(f"the template {template!r} does not expand ({error})")
+            plan.problems.append(f"{path}: {template!r} does not expand ({error})")
             continue
         if wanted not in source:
             plan.problems.append(f"{path}: the source has no {wanted}")
@@ -83,7 +84,7 @@ def make_plan(target: Shapes, source: Shapes, rules: Rules) -> Plan:
             plan.problems.append(
                 f"{path} has shape {tuple(shape)}, the source's {wanted} {source[wanted][0]}"
             )
-        elif np.issubdtype(dtype, np.floating) != _is_float(source[wanted][1]):
+        elif _is_float(dtype) != _is_float(source[wanted][1]):
             plan.problems.append(f"{path} is {dtype}, {wanted} of the source {source[wanted][1]}")
         else:
             plan.load[path] = wanted
@@ -114,12 +115,10 @@ def initialise_from(
         target, {path: shape for path, (shape, _) in found.items()}, rules or SAME_PATHS
     )
     if plan.problems:
-        shown = "\n".join(f"  {problem}" for problem in plan.problems[:_EXAMPLES])
-        more = len(plan.problems) - _EXAMPLES
+        shown = "\n".join(f"  {problem}" for problem in plan.problems)
         raise ValueError(
             f"train.init_from={origin!r} does not fit the model:\n{shown}\n"
-            + (f"  ... and {more} more\n" if more > 0 else "")
-            + "  Say in train.init_rules what goes where: (target regex, source template), or "
+            "  Say in train.init_rules what goes where: (target regex, source template), or "
             "(target regex, None) to keep a fresh value. The source has: "
             + ", ".join(sorted(found)[:_EXAMPLES])
             + (", ..." if len(found) > _EXAMPLES else "")
@@ -181,8 +180,8 @@ def checkpoint_folder(origin: str) -> Path:
     return path
 
 
-def _is_float(dtype: str) -> bool:
-    return "float" in dtype
+def _is_float(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.floating)
 
 
 def _shapes(variables: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:

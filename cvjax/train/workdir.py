@@ -1,7 +1,10 @@
 """The files of a workdir besides metrics and checkpoints, and who may use it."""
 
+import errno
+import fcntl
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from cvjax.train.writer import environment, write_json
 from cvjax.vis.grids import save_grid
 
 CONFIG = "config.json"
+LOCK = "lock"
 _MAX_DIFFERENCES = 20
 
 
@@ -47,6 +51,30 @@ def claim_workdir(workdir: Path, config: Mapping[str, Any]) -> None:
                 f"the workdir {workdir} can't be written to ({error.strerror}). "
                 "Choose another --workdir or free space."
             ) from error
+
+
+@contextmanager
+def only_process_in(workdir: Path) -> Iterator[None]:
+    """Holds the workdir, so that the same command started twice does not write over itself.
+
+    The system lets go of it however the process ends. File systems without locks go unguarded.
+
+    Raises:
+        RuntimeError: if another run holds it.
+    """
+    if jax.process_index():
+        yield
+        return
+    with (workdir / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise RuntimeError(
+                    f"another process is training in {workdir}. Wait for it, stop it, or give "
+                    "another --workdir."
+                ) from None
+        yield
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

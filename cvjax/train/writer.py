@@ -8,7 +8,9 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,48 +29,97 @@ class MetricWriter:
 
     Args:
         keep_until: records of later steps, left by a killed run, are cut off; None keeps nothing.
+
+    Every method raises OSError, naming the file, where it can't be written.
     """
 
     def __init__(
         self, workdir: str | Path, *, keep_until: int | None, tensorboard: bool = True
     ) -> None:
         self._path = Path(workdir) / METRICS
-        keep_records(self._path, -1 if keep_until is None else keep_until)
-        self._file = self._path.open("a")
-        self._events = None
-        if tensorboard:
-            from tensorboardX import SummaryWriter  # here: importing it takes a while
-
-            purge = {} if keep_until is None else {"purge_step": keep_until + 1}
-            self._events = SummaryWriter(str(Path(workdir) / "events"), **purge)
+        last_step = -1 if keep_until is None else keep_until
+        with _named_in_errors(self._path):
+            keep_records(self._path, last_step)
+            self._file = self._path.open("a")
+            self._events = _Events(Path(workdir) / "events", last_step + 1) if tensorboard else None
 
     def write(self, step: int, record: Mapping[str, float]) -> None:
         """Appends one line: `step`, then flat names such as `train/loss`."""
         line = {"step": step, **{name: _plain(value) for name, value in record.items()}}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        if self._events is not None:
-            for name, value in record.items():
-                self._events.add_scalar(name, value, step)
+        with _named_in_errors(self._path):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            if self._events is not None:
+                self._events.scalars(step, record)
 
     def picture(self, name: str, image: Any, step: int) -> None:
         """Adds a uint8 [H, W, 3] picture to the TensorBoard events."""
         if self._events is not None:
-            self._events.add_image(name, image, step, dataformats="HWC")
+            with _named_in_errors(self._path):
+                self._events.picture(name, image, step)
 
     def sync(self) -> None:
         """Everything written so far is on the disk when this returns."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        if self._events is not None:
-            self._events.flush()
+        with _named_in_errors(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            if self._events is not None:
+                self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes."""
-        self.sync()
-        self._file.close()
-        if self._events is not None:
-            self._events.close()
+        try:
+            self.sync()
+        finally:
+            with _named_in_errors(self._path):
+                self._file.close()
+                if self._events is not None:
+                    self._events.close()
+
+
+class _Events:
+    """A TensorBoard event file, written where it is called.
+
+    tensorboardX's SummaryWriter writes in a thread: when that dies of a full disk, the run hangs.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from tensorboardX import event_file_writer, summary  # here: importing them takes a while
+        from tensorboardX.proto import event_pb2
+
+        folder.mkdir(exist_ok=True)
+        self._summary, self._proto = summary, event_pb2
+        self._writer = event_file_writer.EventsWriter(str(folder / "events"), f".{os.getpid()}")
+        # TensorBoard hides what a killed run wrote of this step and of later ones.
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._write(first_step, session_log=start)
+
+    def scalars(self, step: int, record: Mapping[str, float]) -> None:
+        for name, value in record.items():
+            self._write(step, summary=self._summary.scalar(name, value))
+
+    def picture(self, name: str, image: Any, step: int) -> None:
+        self._write(step, summary=self._summary.image(name, image, dataformats="HWC"))
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _write(self, step: int, **what: Any) -> None:
+        self._writer.write_event(self._proto.Event(wall_time=time.time(), step=step, **what))
+
+
+@contextmanager
+def _named_in_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path.parent} can't be written to ({error.strerror or error}). Free space or choose "
+            "another --workdir, and run the same command again."
+        ) from error
 
 
 def _plain(value: Any) -> Any:
@@ -80,16 +131,21 @@ def keep_records(path: Path, last_step: int) -> None:
     if not path.exists():
         return
     kept = [record for record in read_records(path) if record["step"] <= last_step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
-    temporary.rename(path)
+    _replace(path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 def write_json(path: str | Path, value: Any) -> None:
     """Writes `value` as indented JSON, atomically."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    _replace(Path(path), json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    # The process's number: an evaluation may write beside a run that goes on.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.rename(path)
 
 

@@ -17,8 +17,8 @@ def cutout(
     """`image` with a square set to `value` (DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552).
 
     The square's centre is any pixel, each alike, so at the border part of the square falls
-    outside, as in the paper (section 3.2 found this necessary). `size` is its side: a whole
-    number is pixels (the paper's 16 for CIFAR-10), a float in [0, 1] a share of the shorter side.
+    outside, as in the paper. `size` is the square's side: a whole number is pixels (the paper's 16
+    for CIFAR-10), a float in [0, 1] a share of the picture's shorter side.
     In `train_transform` this comes after normalisation, so 0 is the mean colour.
     """
     height, width, _ = image.shape

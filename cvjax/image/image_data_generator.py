@@ -1,11 +1,11 @@
 """A twin of Keras's ImageDataGenerator, so that recipes written for it can be repeated.
 
 Same options, names, defaults, order of composition, interpolation and filling; checked against
-`apply_affine_transform` of Keras 3.15 (keras-preprocessing 1.1.2 is the same code). The classic
-recipe (Chollet, "Building powerful image classification models using very little data", 2016):
+`apply_affine_transform` of Keras 3.15. The classic recipe (Chollet 2016, "Building powerful image
+classification models using very little data"):
     image_data_generator(key, image, rotation_range=40, width_shift_range=0.2,
         height_shift_range=0.2, shear_range=0.2, zoom_range=0.2, horizontal_flip=True)
-whose shear of 0.2 is a fifth of a degree since Keras 2.0.9, radians before.
+A shear of 0.2 is a fifth of a degree, as in Keras today; the Keras of that text took radians.
 
 Differs from Keras where the code there departs from its documentation: `width_shift_range` moves
 pictures sideways and `height_shift_range` up and down (there each moves the other way round), and

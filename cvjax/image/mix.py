@@ -19,8 +19,8 @@ def mixup(
 ) -> tuple[Image, Float[Array, ""]]:
     """The mean of `image` and `other`, weighted by a draw from Beta(alpha, alpha).
 
-    Zhang et al. 2018 (https://arxiv.org/abs/1710.09412): equation 1 draws a weight for every pair,
-    and so does this; the authors' program saves time by one weight a batch. ImageNet: 0.2.
+    Zhang et al. 2018 (https://arxiv.org/abs/1710.09412), whose definition draws a weight for every
+    pair, and so does this; their listing draws one a batch. They train ImageNet with 0.2.
     """
     weight = _beta(key, alpha)
     return (1 - weight) * image + weight * other, weight

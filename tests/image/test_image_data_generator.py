@@ -16,7 +16,6 @@ from cvjax.image.image_data_generator import (
     image_data_generator,
     random_affine_matrix,
 )
-from cvjax.image.matrix import identity
 from cvjax.image.warp import warp
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "keras_apply_affine_transform.npz"
@@ -113,10 +112,6 @@ def test_channel_shift_moves_all_channels_alike_within_the_pictures_own_range():
 def test_brightness_multiplies_by_a_factor_in_its_range():
     bright = generate(brightness_range=(0.5, 0.5))
     np.testing.assert_allclose(bright, 0.5 * IMAGE, rtol=1e-6)
-
-
-def test_no_strength_at_all_is_the_identity_matrix():
-    np.testing.assert_array_equal(matrices(), np.broadcast_to(identity(), (len(KEYS), 3, 3)))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cvjax.image import color, erase, geometry
 from cvjax.image.augment import (
     AUGMENTATIONS,
     augment_image,
@@ -107,9 +106,13 @@ def test_the_order_in_which_they_are_named_does_not_matter():
 
 def test_movements_are_applied_by_one_resampling():
     augment = dict(rotate={}, shear={}, horizontal_flip={}, resample=dict(fill="nearest"))
-    result = jax.jit(lambda key: augment_image(key, FLOATS[0], augment))(KEY)
-    matrix = jax.jit(lambda key: draw_matrix(key, (H, W), augment))(KEY)
-    expected = jax.jit(lambda matrix: warp(FLOATS[0], matrix, fill="nearest"))(matrix)
+
+    @jax.jit
+    def both(key):
+        matrix = draw_matrix(key, (H, W), augment)
+        return augment_image(key, FLOATS[0], augment), warp(FLOATS[0], matrix, fill="nearest")
+
+    result, expected = both(KEY)
     np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
@@ -187,14 +190,8 @@ def test_augmentation_is_differentiable_in_the_picture():
     assert np.abs(gradient).max() > 0
 
 
-def test_functions_work_alone():
-    assert geometry.rotate(KEY, (H, W), degrees=10).shape == (3, 3)
-    assert color.pca_color(KEY, FLOATS[0]).shape == (H, W, 3)
-    assert erase.cutout(KEY, FLOATS[0], size=3).shape == (H, W, 3)
-
-
 def test_eight_devices_agree_with_one():
-    augment = dict(random_crop={}, rotate={}, salt_and_pepper={}, cutout={}, mixup={})
+    augment = dict(rotate={}, salt_and_pepper={}, mixup={})
     program = textwrap.dedent(f"""
         import jax, numpy as np
         from jax.sharding import NamedSharding, PartitionSpec

@@ -14,6 +14,7 @@ BYTES[0, :8] = [[(i >> 2 & 1) * 255, (i >> 1 & 1) * 255, (i & 1) * 255] for i in
 BYTES[1, :3] = [[7, 7, 7], [128, 128, 128], [200, 200, 201]]
 IMAGE = jnp.asarray(BYTES, jnp.float32) / 255
 GREY = IMAGE[..., :1]
+HUE = jax.jit(color.adjust_hue)
 KEY = jax.random.key(0)
 KEYS = jax.random.split(KEY, 300)
 
@@ -40,7 +41,7 @@ def test_hue_matches_colorsys(turns):
     for i, j in np.ndindex(*IMAGE.shape[:2]):
         h, s, v = colorsys.rgb_to_hsv(*np.asarray(IMAGE, np.float64)[i, j])
         expected[i, j] = colorsys.hsv_to_rgb((h + turns) % 1.0, s, v)
-    np.testing.assert_allclose(color.adjust_hue(IMAGE, turns), expected, atol=2e-6)
+    np.testing.assert_allclose(HUE(IMAGE, turns), expected, atol=2e-6)
 
 
 def test_luma_matches_pillows_grey():
@@ -124,7 +125,7 @@ def test_pca_color_is_one_shift_for_all_pixels():
 
 
 def test_color_components_match_numpys_covariance():
-    values, vectors = color.color_components(IMAGE[None])
+    values, vectors = jax.jit(color.color_components)(IMAGE[None])
     covariance = np.cov(np.asarray(IMAGE, np.float64).reshape(-1, 3).T, bias=True)
     np.testing.assert_allclose(vectors * values[None] @ vectors.T, covariance, atol=1e-6)
     assert values[0] >= values[1] >= values[2]

@@ -5,9 +5,11 @@ their high byte; CMYK goes through Pillow's conversion; an animation is its firs
 content decides the format, never a file's name. Whatever the decoder calls damaged, a truncated
 file above all, is a `BadExample`: training on half a picture would pass silently.
 
-JPEG goes through libjpeg-turbo, scaled while decoding when less is needed, and only the crop is
-resized. Resizing is bilinear with support grown for reduction (antialiased), by SIMD where
-`cykooz-resizer` has a wheel, else by Pillow; the two agree within one grey level.
+JPEG goes through libjpeg-turbo, scaled while decoding when less is needed. Of a crop, only the
+region itself is decoded where the C part (_jpeg.c) was built at installation, the whole image
+where not; the pixels are the same. Resizing is bilinear with support grown for reduction
+(antialiased), by the C part, else by `cykooz-resizer`, else by Pillow; they agree within one grey
+level. Measured side by side in benchmarks/input_pipeline.py.
 """
 
 import dataclasses
@@ -22,6 +24,10 @@ from PIL import Image
 
 from cvjax.data.bad_examples import BadExample
 
+try:
+    from cvjax.data import _jpeg
+except ImportError:  # no compiler or no libjpeg-turbo at installation
+    _jpeg = None
 try:
     import cykooz_resizer
 except ImportError:  # no wheel for this platform
@@ -150,24 +156,28 @@ class JpegImage:
             (f for f in (8, 4, 2) if min(box.height, box.width) >= f * size),
             1,
         )
-        pixels = self._decode(factor, self._scratch(factor))
         box = Box(*(value / factor for value in box))
-        resized = resize_box(pixels, box, (size, size), context=context)
+        rows, columns = -(-self.stored_height // factor), -(-self.stored_width // factor)
+        region = _region(box, rows, columns, (size, size), context=context)
+        pixels = self._decode_region(region, factor)
+        resized = _resize(pixels, _inside(box, region), (size, size))
         return np.ascontiguousarray(_shown(resized, self.orientation))
 
-    def _scratch(self, factor: int) -> np.ndarray | None:
-        """Memory for a decoded image that is resized at once, kept for this thread's next one.
-
-        Fresh memory for each image is returned to the system each time; its page faults then cost
-        a quarter of decoding and resizing. Large images are rare, and not worth keeping it for.
-        """
-        rows, columns = -(-self.stored_height // factor), -(-self.stored_width // factor)
-        needed = rows * columns * self.channels
-        if needed > _MAX_SCRATCH:
-            return None
-        if getattr(_per_thread, "scratch", None) is None or len(_per_thread.scratch) < needed:
-            _per_thread.scratch = np.empty(needed, np.uint8)
-        return _per_thread.scratch
+    def _decode_region(self, region: "_Region", factor: int) -> np.ndarray:
+        """Stored pixels of a region of the image at 1/factor of its size, in scratch memory."""
+        if _jpeg is None:
+            rows, columns = -(-self.stored_height // factor), -(-self.stored_width // factor)
+            pixels = self._decode(factor, _scratch(rows * columns * self.channels))
+            return pixels[region.top : region.bottom, region.left : region.right]
+        height, width = region.bottom - region.top, region.right - region.left
+        out = _scratch(height * width * self.channels)[: height * width * self.channels]
+        try:
+            _jpeg.decode_region(
+                self.data, factor, self.channels, region.top, region.left, height, width, out
+            )
+        except ValueError as error:
+            raise BadExample(f"damaged JPEG: {error}") from error
+        return out.reshape(height, width, self.channels)
 
     def _decode(self, factor: int, buffer: np.ndarray | None = None) -> np.ndarray:
         """Stored pixels at 1/factor of their size, rounded up."""
@@ -191,27 +201,9 @@ def resize_box(
 
     `context` as in `DecodedImage.resized`.
     """
-    height, width = image.shape[:2]
-    # Bilinear weights reach one output pixel far, which is this many input pixels.
-    reach = tuple(math.ceil(b / s) + 1 if context else 0 for b, s in zip(box[2:], size))
-    top = max(0, math.floor(box.top) - reach[0])
-    left = max(0, math.floor(box.left) - reach[1])
-    bottom = min(height, math.ceil(box.top + box.height) + reach[0])
-    right = min(width, math.ceil(box.left + box.width) + reach[1])
-    image = image[top:bottom, left:right]
-    inner_top, inner_left = box.top - top, box.left - left
-    inner = (
-        inner_left,
-        inner_top,
-        # scaled decoding rounds sizes up, so that a box may end a fraction outside
-        min(inner_left + box.width, right - left),
-        min(inner_top + box.height, bottom - top),
-    )
-    if image.shape[:2] == tuple(size) and inner == (0, 0, size[1], size[0]):
-        return image.copy()
-    if cykooz_resizer is not None:
-        return _resize_with_simd(image, inner, size)
-    return _resize_with_pillow(image, inner, size)
+    region = _region(box, *image.shape[:2], size, context=context)
+    part = image[region.top : region.bottom, region.left : region.right]
+    return _resize(part, _inside(box, region), size)
 
 
 def resize_images(images: np.ndarray, size: int) -> np.ndarray:
@@ -351,30 +343,83 @@ def _stored_box(box: Box, height: int, width: int, orientation: Orientation) -> 
     return Box(top, left, box.height, box.width)
 
 
-def _resize_with_pillow(
-    image: np.ndarray, inner: tuple[float, float, float, float], size: tuple[int, int]
-) -> np.ndarray:
-    """`inner` is (left, top, right, bottom)."""
+class _Region(NamedTuple):
+    """Whole pixels; the ends are outside."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+def _region(box: Box, height: int, width: int, size: tuple[int, int], *, context: bool) -> _Region:
+    """The pixels of a height x width image that resizing `box` reads."""
+    # Bilinear weights reach one output pixel far, which is this many input pixels.
+    rows = math.ceil(box.height / size[0]) + 1 if context else 0
+    columns = math.ceil(box.width / size[1]) + 1 if context else 0
+    return _Region(
+        max(0, math.floor(box.top) - rows),
+        max(0, math.floor(box.left) - columns),
+        min(height, math.ceil(box.top + box.height) + rows),
+        min(width, math.ceil(box.left + box.width) + columns),
+    )
+
+
+def _inside(box: Box, region: _Region) -> Box:
+    """`box` as seen from `region`, and no larger: scaled decoding rounds sizes up."""
+    top, left = box.top - region.top, box.left - region.left
+    return Box(
+        top,
+        left,
+        min(box.height, region.bottom - region.top - top),
+        min(box.width, region.right - region.left - left),
+    )
+
+
+def _scratch(needed: int) -> np.ndarray:
+    """At least `needed` bytes for pixels that are resized at once, kept for this thread's next.
+
+    Fresh memory for each image is returned to the system each time; its page faults then cost a
+    quarter of decoding and resizing. Large images are rare, and not worth keeping it for.
+    """
+    if needed > _MAX_SCRATCH:
+        return np.empty(needed, np.uint8)
+    if not hasattr(_per_thread, "scratch") or len(_per_thread.scratch) < needed:
+        _per_thread.scratch = np.empty(needed, np.uint8)
+    return _per_thread.scratch
+
+
+def _resize(image: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
+    """`box` of `image`, with what is around it, as a new array."""
+    if image.shape[:2] == tuple(size) and box == (0, 0, *size):
+        return image.copy()
+    if _jpeg is not None:
+        resized = np.empty((*size, image.shape[-1]), np.uint8)
+        _jpeg.resize(image, box, *size, resized)
+        return resized
+    if cykooz_resizer is not None:
+        return _resize_with_simd(image, box, size)
+    return _resize_with_pillow(image, box, size)
+
+
+def _resize_with_pillow(image: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=inner)
-    return np.asarray(picture).reshape(*size, -1)
+    corners = (box.left, box.top, box.left + box.width, box.top + box.height)
+    picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=corners)
+    return np.array(picture).reshape(*size, -1)
 
 
-def _resize_with_simd(
-    image: np.ndarray, inner: tuple[float, float, float, float], size: tuple[int, int]
-) -> np.ndarray:
-    """`inner` is (left, top, right, bottom)."""
+def _resize_with_simd(image: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
     if not hasattr(_per_thread, "resizer"):
         _per_thread.resizer = cykooz_resizer.Resizer()
     height, width, channels = image.shape
     pixel_type = cykooz_resizer.PixelType.U8 if channels == 1 else cykooz_resizer.PixelType.U8x3
-    left, top, right, bottom = inner
-    stored = cykooz_resizer.ImageData(width, height, pixel_type, image.tobytes())
+    pixels = cykooz_resizer.ImageData(width, height, pixel_type, image.tobytes())
     resized = cykooz_resizer.ImageData(size[1], size[0], pixel_type)
     options = cykooz_resizer.ResizeOptions(
         resize_alg=cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.bilinear),
         use_alpha=False,
-        crop_box=cykooz_resizer.CropBox(left, top, right - left, bottom - top),
+        crop_box=cykooz_resizer.CropBox(box.left, box.top, box.width, box.height),
     )
-    _per_thread.resizer.resize(stored, resized, options)
+    _per_thread.resizer.resize(pixels, resized, options)
     return np.frombuffer(resized.get_buffer(), np.uint8).reshape(*size, channels)

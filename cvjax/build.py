@@ -1,7 +1,7 @@
 """The only place where a string in a config becomes an object."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from cvjax.data.sources.idx import Idx
 from cvjax.data.sources.tfds import Tfds
 from cvjax.data.views import View, make_view
 from cvjax.image.augment import eval_transform, train_transform
+from cvjax.image.normalize import denormalize
 from cvjax.tasks.classification import Classification
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
@@ -104,7 +105,7 @@ def experiment(config: ConfigDict, *, stand_in_data: bool = False) -> Experiment
         batch_size=data.batch_size,
         train_transform=_checked(lambda: train_transform(data.augment, **normalisation)),
         eval_transform=_checked(lambda: eval_transform(**normalisation)),
-        preview_transform=train_transform(data.augment),
+        preview_transform=_preview(data),
         optim=optim,
         train=train,
         ema=ema,
@@ -210,6 +211,18 @@ def _model(fields: Mapping[str, Any], info: SourceInfo) -> Any:
     if fields["num_classes"] is None:
         raise ConfigError("model.num_classes: the data does not say how many classes; set it.")
     return _checked(lambda: cvjax.models.create(name, **fields))
+
+
+def _preview(data: DataOptions) -> Callable[[Any, dict[str, Any]], dict[str, Any]]:
+    """What training sees, in [0, 1] again: what is erased shows as the mean colour that it is."""
+    mean, std = 0.0 if data.mean is None else data.mean, 1.0 if data.std is None else data.std
+    train = train_transform(data.augment, mean=data.mean, std=data.std)
+
+    def preview(key: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        batch = train(key, batch)
+        return {**batch, "image": denormalize(batch["image"], mean=mean, std=std)}
+
+    return preview
 
 
 def _view(data: DataOptions, view: Mapping[str, Any] | None, field: str) -> View | None:

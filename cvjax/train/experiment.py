@@ -102,7 +102,7 @@ class Experiment:
         config: the complete config as plain data, for the record and for comparison at a restart.
         train_transform: (key, batch) -> batch on the device, in training.
         eval_transform: batch -> batch on the device, in evaluation.
-        preview_transform: as `train_transform`, without the normalisation, for people to look at.
+        preview_transform: as `train_transform`, back in [0, 1], for people to look at.
     """
 
     config: Mapping[str, Any]

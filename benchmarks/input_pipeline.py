@@ -10,7 +10,9 @@ The whole process runs on one core, and time is the CPU time of all its threads,
 on the machine does not count. The contenders take turns in every round; a turn ends when the
 threads that read ahead have come to rest, so that work done ahead is charged to whoever asked for
 it. A library that is not installed is left out. tf.data's own resize does not antialias; ours and
-Pillow's do, and tf.data is shown both ways.
+Pillow's do, and tf.data is shown both ways. "View alone" is ours without reading files and making
+batches: with the C part, with the packages that stand in for it (simplejpeg, cykooz-resizer), and
+with simplejpeg and Pillow alone.
 """
 
 import argparse
@@ -32,6 +34,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from PIL import Image
 
+from cvjax.data import decode
 from cvjax.data.pipeline import Reading, train_batches
 from cvjax.data.sources.digits import Digits
 from cvjax.data.sources.folder import Folder
@@ -40,7 +43,7 @@ from cvjax.train.writer import cpu_model
 
 SIZE = 224
 JPEG_BATCH, JPEG_BATCHES = 32, 8  # per turn
-DIGIT_BATCH, DIGIT_BATCHES = 128, 100
+DIGIT_BATCH, DIGIT_BATCHES = 128, 300
 PACKAGES = (
     "numpy", "pillow", "simplejpeg", "cykooz-resizer", "grain", "tensorflow-cpu", "tensorflow",
     "torch",
@@ -71,6 +74,7 @@ def main() -> None:
     report = {
         "command": "python -m benchmarks.input_pipeline " + " ".join(sys.argv[1:]),
         "device": f"{cpu_model()}, 1 core",
+        "c_part": decode._jpeg is not None,
         "unit": "images per second of CPU time",
         "rounds": options.rounds,
         "versions": {"python": platform.python_version(), **versions()},
@@ -110,7 +114,11 @@ def jpeg_contenders(folder: str) -> dict[str, Contender]:
     contenders = {
         "cvjax": from_iterator(train_batches(source, reading(JPEG_BATCH, view), seed=0)),
         "cvjax, view alone": _view_alone(source, view),
+        "cvjax, view alone, no C part": _view_alone(source, view, without=("_jpeg",)),
+        "cvjax, view alone, Pillow": _view_alone(source, view, without=("_jpeg", "cykooz_resizer")),
     }
+    if decode._jpeg is None:
+        print("the C part of cvjax was not built: cvjax is measured without it")
     try:
         import tensorflow as tf
     except ImportError:
@@ -158,11 +166,23 @@ def reading(batch_size: int, view=None) -> Reading:
     return Reading(batch_size=batch_size, rows=np.arange(batch_size), view=view, threads=1)
 
 
-def _view_alone(source: Folder, view) -> Contender:
+def _view_alone(source: Folder, view, *, without: tuple[str, ...] = ()) -> Contender:
     files = [source.encoded(index)[0] for index in range(len(source))]
     rng = np.random.default_rng(0)
     order = _forever(files)
-    return lambda: [view(next(order), rng) for _ in range(JPEG_BATCH)]
+
+    def views() -> None:
+        kept = {name: getattr(decode, name) for name in without}
+        try:
+            for name in without:
+                setattr(decode, name, None)
+            for _ in range(JPEG_BATCH):
+                view(next(order), rng)
+        finally:
+            for name, module in kept.items():
+                setattr(decode, name, module)
+
+    return views
 
 
 def tf_jpegs(tf, files: list[str], labels: list[int], *, antialias: bool) -> Iterator:

@@ -22,6 +22,7 @@ from cvjax.data.sources.arrays import Arrays
 from cvjax.data.sources.digits import Digits
 from cvjax.data.sources.folder import Folder
 from cvjax.data.sources.idx import Idx
+from cvjax.data.sources.loaded import Loaded
 from cvjax.data.sources.tfds import Tfds
 from cvjax.data.views import View, make_view
 from cvjax.image.augment import eval_transform, train_transform
@@ -110,8 +111,8 @@ def experiment(config: ConfigDict, *, stand_in_data: bool = False) -> Experiment
         train=train,
         ema=ema,
         evals=evaluations,
-        train_view=_view(data, data.train_view, "data.train_view"),
-        eval_view=_view(data, data.eval_view, "data.eval_view"),
+        train_view=_view(data, train_source, data.train_view, "data.train_view"),
+        eval_view=_view(data, train_source, data.eval_view, "data.eval_view"),
         workers=data.workers,
         threads=data.threads,
         prefetch=data.prefetch,
@@ -155,7 +156,10 @@ def source(data: DataOptions, split: str, *, stand_in: bool = False) -> Source:
         fields = ", ".join("data.path" if n == "path" else f"data.options.{n}" for n in required)
         raise ConfigError(f"data.name={data.name!r} needs {fields}.")
     try:
-        return cls(split, **arguments)
+        found = cls(split, **arguments)
+        if data.in_memory and not hasattr(found, "batch"):
+            found = Loaded(found, image_size=data.image_size, channels=data.channels)
+        return found
     except (FileNotFoundError, ImportError) as error:
         if stand_in:
             return AbsentSource(data, split, str(error))
@@ -225,9 +229,14 @@ def _preview(data: DataOptions) -> Callable[[Any, dict[str, Any]], dict[str, Any
     return preview
 
 
-def _view(data: DataOptions, view: Mapping[str, Any] | None, field: str) -> View | None:
+def _view(
+    data: DataOptions, source: Source, view: Mapping[str, Any] | None, field: str
+) -> View | None:
+    """None where the source's images have their size; a plain resize where nothing else is said."""
     if view is None:
-        return None
+        if data.image_size is None or hasattr(source, "batch"):
+            return None
+        view = {"name": "resize"}
     options = dict(view)
     name = options.pop("name", "")
     if data.image_size is None:

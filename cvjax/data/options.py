@@ -14,6 +14,8 @@ class DataOptions:
         path: the folder or file with the data, or several to look through in turn; for tfds the
             data_dir. "" is the source's own default.
         options: further arguments of the source, such as dict(test_fraction=0.2).
+        in_memory: decode everything once, at the start: for small images, such as CIFAR's. Views
+            then make no sense; `image_size` resizes each whole image.
         train_split: the split to train on.
         batch_size: examples in a global batch, over all devices and processes.
         image_size: side of the square images that the model sees, in pixels; None as they are.
@@ -30,6 +32,7 @@ class DataOptions:
     name: str
     path: str | tuple[str, ...] = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    in_memory: bool = False
     train_split: str = "train"
     batch_size: int = 128
     image_size: int | None = None
@@ -43,6 +46,27 @@ class DataOptions:
     workers: int = 0
     threads: int = 2
     prefetch: int = 2
+
+    def __post_init__(self) -> None:
+        problems = []
+        for name in ("batch_size", "threads", "prefetch", "image_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                problems.append(f"data.{name} is {value}; it has to be at least 1.")
+        if self.workers < 0:
+            problems.append(f"data.workers is {self.workers}; it can't be negative.")
+        if self.channels not in (None, 1, 3):
+            problems.append(f"data.channels is {self.channels}; use 1, 3 or None.")
+        for name in ("train_view", "eval_view"):
+            if self.in_memory and getattr(self, name) is not None:
+                problems.append(f"data.{name} is set, but data.in_memory decodes whole images.")
+        if self.in_memory and self.on_bad_example == "skip":
+            problems.append(
+                "data.in_memory reads everything once and can't skip: set "
+                "data.on_bad_example='error' or data.in_memory=False."
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
 
 
 @dataclass(frozen=True, kw_only=True)

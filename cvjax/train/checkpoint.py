@@ -6,6 +6,7 @@ seal, or with a file that differs from it, is no checkpoint; it is set aside und
 in `.damaged`, never deleted, and the one before it is used.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -20,11 +21,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+
+from cvjax.train.partition import path_string
 
 SEAL = "seal.json"
 _STEP = re.compile(r"\d+")
 _CHUNK = 2**20
+_MAX_DIFFERENCES = 20
 
 
 class CheckpointError(RuntimeError):
@@ -75,28 +80,40 @@ class Checkpoints:
         Raises:
             CheckpointError: if there is none, or it is damaged.
         """
-        steps = self.steps()
-        if not steps:
-            raise CheckpointError(
-                f"{self.directory} holds no checkpoint. Train first, or check --workdir."
-            )
-        step = steps[-1]
-        if which == "best":
-            best = read_seal(self.directory / str(step))["host"].get("best_step")
-            step = best if best in steps else step
-        elif which != "latest":
-            step = int(which) if which.isdigit() else -1
-            if step not in steps:
+        while True:
+            steps = self.steps()
+            if not steps:
                 raise CheckpointError(
-                    f"there is no checkpoint {which!r} in {self.directory}. Use 'best', 'latest' "
-                    f"or one of {steps}."
+                    f"{self.directory} holds no checkpoint. Train first, or check --workdir."
                 )
-        problems = problems_of(self.directory / str(step))
-        if problems:
-            others = [s for s in steps if s != step]
+            step = self._meant(which, steps)
+            problems = problems_of(self.directory / str(step))
+            if not problems:
+                return step
+            if step in self.steps():
+                others = [s for s in steps if s != step]
+                raise CheckpointError(
+                    f"the checkpoint of step {step} in {self.directory} is damaged: "
+                    f"{'; '.join(problems[:5])}. Others: {others or 'none'}."
+                )
+            # Else the run that goes on meanwhile deleted it, for a newer or better one.
+
+    def _meant(self, which: str, steps: list[int]) -> int:
+        if which == "latest":
+            return steps[-1]
+        if which == "best":
+            for step in reversed(steps):  # a damaged newest may not know
+                try:
+                    best = read_seal(self.directory / str(step))["host"].get("best_step")
+                except CheckpointError:
+                    continue
+                return best if best in steps else step
+            return steps[-1]
+        step = int(which) if which.isdigit() else -1
+        if step not in steps:
             raise CheckpointError(
-                f"the checkpoint of step {step} in {self.directory} is damaged: "
-                f"{'; '.join(problems[:5])}. Others: {others or 'none'}."
+                f"there is no checkpoint {which!r} in {self.directory}. Use 'best', 'latest' "
+                f"or one of {steps}."
             )
         return step
 
@@ -113,8 +130,10 @@ class Checkpoints:
         target = self.directory / str(step)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            if jax.process_index() == 0 and target.exists():
-                self._set_aside(target, "is being written again")
+            if jax.process_index() == 0:
+                _require_room(self.directory, state)
+                if target.exists():
+                    self._set_aside(target, "is being written again")
             self._checkpointer.save(target, args=ocp.args.PyTreeSave(_own_buffers(state)))
         except Exception as error:
             raise self._save_error(error) from error
@@ -183,6 +202,14 @@ class Checkpoints:
         """
         folder = self.directory / str(step)
         host = read_seal(folder)["host"]
+        differences = _differences(folder, like)
+        if differences:
+            shown = "".join(f"\n  {line}" for line in differences[:_MAX_DIFFERENCES])
+            more = len(differences) - _MAX_DIFFERENCES
+            raise CheckpointError(
+                f"{folder} holds another state than this config's:{shown}"
+                + (f"\n  ... and {more} more" if more > 0 else "")
+            )
         try:
             state = self._checkpointer.restore(
                 folder,
@@ -191,7 +218,7 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            raise CheckpointError(f"{folder} can't be restored: {error}") from error
+            raise CheckpointError(f"{folder} can't be restored: {_root_cause(error)}") from error
         return Restored(state, host, step)
 
     def _finish(self, folder: Path, step: int, host: dict[str, Any]) -> None:
@@ -284,13 +311,37 @@ def problems_of(folder: Path) -> list[str]:
     problems = []
     present = {name for name in sealed if (folder / name).is_file()}
     problems += [f"{name} is missing" for name in sorted(set(sealed) - present)]
-    digests = _digests(folder, sorted(present))
+    try:
+        digests = _digests(folder, sorted(present))
+    except FileNotFoundError as error:
+        return [f"{error.filename} is missing"]  # deleted while we looked
     for name, (size, digest) in digests.items():
         if size != sealed[name][0]:
             problems.append(f"{name} has {size} bytes instead of {sealed[name][0]}")
         elif digest != sealed[name][1]:
             problems.append(f"{name} has changed content")
     return problems
+
+
+def _differences(folder: Path, like: Any) -> list[str]:
+    """Where the tree that lies in `folder` is not that of `like`, a line each."""
+    reader = ocp.PyTreeCheckpointer()
+    try:
+        tree = reader.metadata(folder).item_metadata.tree
+    finally:
+        reader.close()
+    there, here = (
+        {
+            path_string(path): f"{np.dtype(leaf.dtype)}{list(leaf.shape)}"
+            for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+        }
+        for tree in (tree, like)
+    )
+    return [
+        f"{path}: {there.get(path, 'nothing')} there, {here.get(path, 'nothing')} here"
+        for path in sorted({*there, *here})
+        if there.get(path) != here.get(path)
+    ]
 
 
 def _digests(folder: Path, names: list[str] | None = None) -> dict[str, list[Any]]:
@@ -325,8 +376,27 @@ def _own_buffers(state: Any) -> Any:
     return jax.tree.map(jnp.copy, state) if on_cpu else state
 
 
+def _require_room(directory: Path, state: Any) -> None:
+    """Raises OSError if nothing can be made in `directory`, or the disk has no room for `state`.
+
+    Orbax's threads would wait for each other for minutes, or print a screen of errors each.
+    """
+    probe = directory / f"probe-{os.getpid()}.deleting"
+    probe.mkdir()
+    probe.rmdir()
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"No space left on device: {free / 1e6:.3g} MB free of {needed / 1e6:.3g} MB needed",
+        )
+
+
 def _root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
+    # TensorStore tells its whole call; what the system answered is at the end.
+    found = re.search(r"os_error_code='(\d+)'", text)
+    return os.strerror(int(found[1])) if found else text.splitlines()[0][:300]

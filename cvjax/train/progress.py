@@ -20,6 +20,15 @@ def setup_logging() -> None:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    # Orbax's threads log every error that they also raise, with its whole traceback, and what was
+    # still being written then finds their event loop closed. The error itself reaches the user.
+    logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+    sys.unraisablehook = _report_unless_loop_closed
+
+
+def _report_unless_loop_closed(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 class _TqdmHandler(logging.Handler):

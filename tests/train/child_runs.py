@@ -179,6 +179,28 @@ def kill_in_second_evaluation() -> None:
     Batches.run = deadly
 
 
+def no_big_files() -> None:
+    """Files can't grow beyond 8 KiB: a disk that is full for checkpoints, not for small files."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+
+def without_privileges() -> None:
+    """Root loses the right to write where permissions forbid it (Linux's CAP_DAC_OVERRIDE)."""
+    import ctypes
+
+    if os.geteuid():
+        return
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then their upper halves
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.capget(header, sets) == 0
+    for i in range(3):
+        sets[i] &= ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert libc.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
+
+
 def hang_when_sealing() -> None:
     """A disk that never answers."""
     from cvjax.train import checkpoint

@@ -6,11 +6,13 @@ an update, so its trajectories are not PyTorch's.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
 
 ARMIJO, CURVATURE = 1e-4, 0.9  # strong Wolfe conditions: enough descent, flat enough
 SMALLEST_BRACKET = 1e-9
@@ -76,6 +78,51 @@ def initial_state(options: Lbfgs, x: jax.Array) -> LbfgsState:
         curvatures=jnp.zeros(options.history_size, x.dtype),
         scale=jnp.ones((), x.dtype),
     )
+
+
+def lbfgs(
+    options: Lbfgs, learning_rate: jax.Array | float, decays: Sequence[float]
+) -> optax.GradientTransformationExtraArgs:
+    """`minimize` over all tensors as one vector, as a transformation whose state is LbfgsState.
+
+    `decays`: each tensor's weight decay, which is part of the loss.
+    """
+
+    def init(params: Any) -> LbfgsState:
+        return initial_state(options, ravel_pytree(params)[0])
+
+    def update(
+        grads: Any,
+        state: LbfgsState,
+        params: Any = None,
+        *,
+        value: jax.Array,
+        value_fn: Callable[[Any], jax.Array],
+        **_: Any,  # what other transformations take
+    ) -> tuple[Any, LbfgsState]:
+        x, unravel = ravel_pytree(params)
+
+        def penalty(x: jax.Array) -> jax.Array:
+            tensors = zip(decays, jax.tree.leaves(unravel(x)))
+            terms = (0.5 * decay * jnp.sum(p**2) for decay, p in tensors)
+            return sum(terms, start=jnp.zeros((), x.dtype))
+
+        def loss(x: jax.Array) -> jax.Array:
+            return value_fn(unravel(x)) + penalty(x)
+
+        more, more_gradient = jax.value_and_grad(penalty)(x)
+        new_x, state = minimize(
+            options,
+            jax.value_and_grad(loss),
+            x,
+            value + more,
+            ravel_pytree(grads)[0] + more_gradient,
+            state,
+            learning_rate,
+        )
+        return unravel(new_x - x), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 class _Point(NamedTuple):

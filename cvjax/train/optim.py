@@ -1,4 +1,4 @@
-"""Optimizers: an update rule, a schedule, and what each group of parameters makes of them.
+"""Optimizers: a chain of Optax, a schedule, and what each group of parameters makes of them.
 
 The transformation works on the trainable parameters alone. Frozen ones are taken out of the tree
 (None in their place) before gradients are taken, so they cost no backward pass, no optimizer memory
@@ -20,13 +20,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.flatten_util import ravel_pytree
 
-from cvjax.train.lbfgs import Lbfgs, LbfgsState, initial_state, minimize
+from cvjax.train.lbfgs import Lbfgs, lbfgs
 from cvjax.train.partition import first_matches, frozen_lookup, matches_any, parameter_paths
 from cvjax.train.plateau import ReduceOnPlateau
 from cvjax.train.schedule import make_schedule, option_problems, unknown
-from cvjax.train.update_rules import RULES, Rule, Situation
+from cvjax.train.update_rules import NOT_OPTIONS, RULES, Rule
 
 OPTIMIZERS: Mapping[str, Callable[..., Rule | Lbfgs]] = {**RULES, "lbfgs": Lbfgs}
 
@@ -38,13 +37,16 @@ ADAPTIVE = ("lars", "lamb")  # rules that scale a tensor's step by its norm
 class OptimOptions:
     """What a config's section `optim` says.
 
-    `options` are the rule's own (see update_rules). `schedule` is `{"name": ..., **options}` as
+    `name` and its `options` are those of `update_rules`: PyTorch's optimizers, LARS, LAMB, Muon and
+    Optax's others (lion, adafactor, adabelief, ...). `schedule` is `{"name": ..., **options}` as
     `make_schedule` takes them.
 
     `weight_decay` is L2 added to the gradient where PyTorch adds it (sgd, adam, ...) and decoupled
-    in adamw and lamb. `decay_exempt` are patterns of paths without decay. None by default, because
-    ResNet's and VGG's recipes decay everything; later recipes exempt biases and normalisation:
-    (".*/bias", ".*/scale"). `adapt_exempt`: paths whose steps LARS and LAMB do not scale.
+    in adamw, lamb and muon. Optax's others decay in their own way, or decoupled if they have none,
+    and by nothing but this figure, whatever their default. `decay_exempt` are patterns of paths
+    without decay. None by default, because ResNet's and VGG's recipes decay everything; later
+    recipes exempt biases and normalisation: (".*/bias", ".*/scale"). `adapt_exempt`: paths whose
+    steps LARS and LAMB do not scale.
 
     Gradients are clipped to [-clip_value, clip_value], then to the norm `clip_norm`, all trainable
     parameters together; 0 turns a clip off. `accumulate` is the number of micro-batches that make
@@ -78,28 +80,6 @@ class TableRow(NamedTuple):
     lr: float
     weight_decay: float
     frozen: bool
-
-
-class RuleState(NamedTuple):
-    """What the rule remembers of the parameters that move at the same steps."""
-
-    count: jax.Array  # updates so far
-    slots: dict[str, Any]  # name -> tree like the trainable parameters
-    scalars: dict[str, jax.Array]
-
-
-class FullBatchState(NamedTuple):
-    """`step` counts calls of update; `vector` is L-BFGS's state over all parameters as one."""
-
-    step: jax.Array
-    vector: LbfgsState
-
-
-class OptimizerState(NamedTuple):
-    """`step` counts calls of update; `moving` maps "every_<k>" to what moves each k-th step."""
-
-    step: jax.Array
-    moving: dict[str, RuleState]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -152,8 +132,8 @@ class Optimizer:
         return self.rows
 
 
-class _Leaf(NamedTuple):
-    """Settings of one trainable tensor."""
+class _Settings(NamedTuple):
+    """What the optimizer is to do with a trainable tensor."""
 
     lr: float
     weight_decay: float
@@ -172,7 +152,7 @@ def make_optimizer(
     problems = _number_problems(options)
     rule, rule_problems = _rule(options)
     curve, schedule_problems = _curve(options, total_steps, steps_per_epoch)
-    rows, leaves, group_problems = _assign(options, params)
+    rows, settings, group_problems = _assign(options, params)
     problems += rule_problems + schedule_problems + group_problems
     if problems:
         raise ValueError("\n".join(problems))
@@ -183,180 +163,118 @@ def make_optimizer(
         plateau = ReduceOnPlateau(
             **{key: value for key, value in options.schedule.items() if key not in reserved}
         )
+    structure = jax.tree.structure(params)
     full_batch = isinstance(rule, Lbfgs)
-    transformation = _full_batch if full_batch else _tensorwise
+    transformation = _full_batch if full_batch else _partitioned
     return Optimizer(
         options=options,
-        tx=transformation(rule, leaves, curve, options),
+        tx=transformation(rule, options, curve, structure, settings),
         lr_fn=lambda step: options.lr * curve(step),
         plateau=plateau,
         needs_value_fn=full_batch,
         rows=rows,
-        structure=jax.tree.structure(params),
+        structure=structure,
         frozen_at=frozen_lookup({row.path: row.frozen for row in rows}),
     )
 
 
-def clip_by_norm(grads: Sequence[jax.Array], max_norm: float) -> list[jax.Array]:
-    """`grads` scaled so that their common norm is at most `max_norm` (torch's clip_grad_norm_)."""
-    norm = jnp.sqrt(sum(jnp.sum(grad**2) for grad in grads))
-    scale = jnp.minimum(max_norm / (norm + 1e-6), 1.0)
-    return [grad * scale.astype(grad.dtype) for grad in grads]
+@dataclasses.dataclass(frozen=True)
+class _LearningRate(optax.schedules.StatefulSchedule):
+    """The learning rate to inject: the schedule's, times the `lr_scale` that update was given."""
+
+    lr: float
+    curve: optax.Schedule
+
+    def init(self) -> jax.Array:
+        return jnp.zeros((), jnp.int32)
+
+    def update(self, state: jax.Array, **_: Any) -> jax.Array:
+        return state + 1
+
+    def __call__(
+        self, state: jax.Array, *, lr_scale: jax.Array | float = 1.0, **_: Any
+    ) -> jax.Array:
+        return self.lr * self.curve(state) * lr_scale
 
 
-def _tensorwise(
-    rule: Rule, leaves: Sequence[_Leaf], curve: optax.Schedule, options: OptimOptions
-) -> optax.GradientTransformationExtraArgs:
-    """The rule over all trainable tensors, each with its own settings."""
-    moving = {
-        every: [i for i, leaf in enumerate(leaves) if leaf.every == every]
-        for every in sorted({leaf.every for leaf in leaves})
-    }
-
-    def init(params: Any) -> OptimizerState:
-        tensors, structure = jax.tree.flatten(params)
-
-        def filled(indices: Sequence[int], value: float) -> Any:
-            chosen = set(indices)
-            return jax.tree.unflatten(
-                structure,
-                [jnp.full_like(x, value) if i in chosen else None for i, x in enumerate(tensors)],
-            )
-
-        states = {
-            f"every_{every}": RuleState(
-                count=jnp.zeros((), jnp.int32),
-                slots={name: filled(indices, value) for name, value in rule.slots.items()},
-                scalars={name: jnp.asarray(value, float) for name, value in rule.scalars.items()},
-            )
-            for every, indices in moving.items()
-        }
-        return OptimizerState(jnp.zeros((), jnp.int32), states)
-
-    def update(
-        grads: Any,
-        state: OptimizerState,
-        params: Any = None,
-        *,
-        lr_scale: jax.Array | float = 1.0,
-        **_: Any,  # what other transformations take
-    ) -> tuple[Any, OptimizerState]:
-        tensors, structure = jax.tree.flatten(params)
-        if structure != jax.tree.structure(grads) or len(tensors) != len(leaves):
-            raise ValueError(
-                "Gradients and parameters must be those of optimizer.trainable(params).\n"
-                f"  Got {jax.tree.structure(grads)} and {structure}."
-            )
-        active = {every: (state.step + 1) % every == 0 for every in moving}
-        grads = jax.tree.leaves(grads)
-        if options.clip_value > 0:
-            grads = [jnp.clip(g, -options.clip_value, options.clip_value) for g in grads]
-        if options.clip_norm > 0:
-            # Who does not move at this step has no share of the norm.
-            counted = [
-                g if leaf.every == 1 else jnp.where(active[leaf.every], g, 0.0)
-                for g, leaf in zip(grads, leaves)
-            ]
-            grads = clip_by_norm(counted, options.clip_norm)
-
-        curve_now = curve(state.step) * lr_scale
-        updates: list[Any] = [None] * len(leaves)
-        states = {}
-        for every, indices in moving.items():
-            old = state.moving[f"every_{every}"]
-            deltas, new = _apply_rule(
-                rule,
-                old,
-                [(leaves[i], grads[i], tensors[i]) for i in indices],
-                curve_now,
-                jax.tree.unflatten(
-                    structure, [i if i in set(indices) else None for i in range(len(leaves))]
-                ),
-            )
-            if every > 1:
-                moves = active[every]
-                new = jax.tree.map(lambda a, b, moves=moves: jnp.where(moves, a, b), new, old)
-                # x + -0.0 is x, bit for bit, also where x is -0.0
-                deltas = [jnp.where(moves, d, jnp.zeros_like(d)) for d in deltas]
-            states[f"every_{every}"] = new
-            for i, delta in zip(indices, deltas):
-                updates[i] = -delta
-        return jax.tree.unflatten(structure, updates), OptimizerState(state.step + 1, states)
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _apply_rule(
+def _partitioned(
     rule: Rule,
-    state: RuleState,
-    tensors: Sequence[tuple[_Leaf, jax.Array, jax.Array]],
-    curve_now: jax.Array,
-    places: Any,
-) -> tuple[list[jax.Array], RuleState]:
-    """What to subtract from each tensor, and the new state; `places` is the slots' tree."""
-    count = state.count + 1
-    now = count.astype(float)
-    scalars = rule.advance(state.scalars, now)
-    old_slots = {name: jax.tree.leaves(tree) for name, tree in state.slots.items()}
-    new_slots: dict[str, list[jax.Array]] = {name: [] for name in old_slots}
-    deltas = []
-    for i, (leaf, grad, param) in enumerate(tensors):
-        lr = leaf.lr * curve_now
-        if rule.decay == "coupled" and leaf.weight_decay:
-            grad = grad + leaf.weight_decay * param
-        own_decay = leaf.weight_decay if rule.decay == "own" else 0.0
-        situation = Situation(lr, own_decay, leaf.adapt, now, scalars)
-        slots = {name: values[i] for name, values in old_slots.items()}
-        delta, slots = rule.step(grad, slots, param, situation)
-        if rule.decay == "decoupled" and leaf.weight_decay:
-            delta = delta + lr * leaf.weight_decay * param
-        deltas.append(delta.astype(param.dtype))
-        for name, value in slots.items():
-            new_slots[name].append(value.astype(old_slots[name][i].dtype))
-    structure = jax.tree.structure(places)
-    trees = {name: jax.tree.unflatten(structure, values) for name, values in new_slots.items()}
-    return deltas, RuleState(count, trees, scalars)
+    options: OptimOptions,
+    curve: optax.Schedule,
+    structure: Any,
+    settings: Sequence[_Settings | None],
+) -> optax.GradientTransformationExtraArgs:
+    """Clipping over all tensors, then one chain for those of equal settings (None: frozen)."""
+
+    def tree(value_of: Callable[[_Settings], Any]) -> Any:
+        return jax.tree.unflatten(structure, [s if s is None else value_of(s) for s in settings])
+
+    distinct = list(dict.fromkeys(s for s in settings if s is not None))
+    labels = {s: f"part{i}" for i, s in enumerate(distinct)}
+    pieces = [_same_tree(jax.tree.structure(tree(labels.get)))]
+    if options.clip_value > 0:
+        pieces.append(optax.clip(options.clip_value))
+    if options.clip_norm > 0:
+        # Who does not move at this step has no share of the norm.
+        for every in sorted({s.every for s in distinct} - {1}):
+            zeroed = optax.conditionally_mask(optax.identity(), _due(every))
+            pieces.append(optax.masked(zeroed, tree(lambda s, every=every: s.every == every)))
+        pieces.append(optax.clip_by_global_norm(options.clip_norm))
+    parts = {label: _part(rule, s, curve) for s, label in labels.items()}
+    return optax.chain(*pieces, optax.partition(parts, tree(labels.get)))
+
+
+def _part(
+    rule: Rule, settings: _Settings, curve: optax.Schedule
+) -> optax.GradientTransformationExtraArgs:
+    """The rule's chain with the settings of one part of the parameters."""
+
+    def chain(learning_rate: jax.Array) -> optax.GradientTransformation:
+        plain = rule(learning_rate, settings.weight_decay, settings.adapt)
+        if settings.every == 1:
+            return plain
+        # Turned twice, so that its zeros are -0.0: x + -0.0 is x, bit for bit, also where x is -0.0
+        turned = optax.chain(plain, optax.scale(-1.0))
+        held = optax.conditionally_mask(turned, _due(settings.every))
+        return optax.chain(held, optax.scale(-1.0))
+
+    return optax.inject_hyperparams(chain)(learning_rate=_LearningRate(settings.lr, curve))
+
+
+def _due(every: int) -> Callable[[jax.Array], jax.Array]:
+    """Whether the update after `step` others is a multiple of `every`."""
+    return lambda step: (step + 1) % every == 0
 
 
 def _full_batch(
-    rule: Lbfgs, leaves: Sequence[_Leaf], curve: optax.Schedule, options: OptimOptions
+    rule: Lbfgs,
+    options: OptimOptions,
+    curve: optax.Schedule,
+    structure: Any,
+    settings: Sequence[_Settings | None],
 ) -> optax.GradientTransformationExtraArgs:
-    """L-BFGS over all trainable tensors as one vector; weight decay is part of the loss."""
+    """L-BFGS over all trainable tensors as one vector."""
+    decays = [s.weight_decay for s in settings if s is not None]
 
-    def init(params: Any) -> FullBatchState:
-        vector, _ = ravel_pytree(params)
-        return FullBatchState(jnp.zeros((), jnp.int32), initial_state(rule, vector))
+    def whole(learning_rate: jax.Array) -> optax.GradientTransformation:
+        return lbfgs(rule, learning_rate, decays)
 
-    def update(
-        grads: Any,
-        state: FullBatchState,
-        params: Any = None,
-        *,
-        value: jax.Array,
-        value_fn: Callable[[Any], jax.Array],
-        lr_scale: jax.Array | float = 1.0,
-        **_: Any,  # what other transformations take
-    ) -> tuple[Any, FullBatchState]:
-        x, unravel = ravel_pytree(params)
-        gradient, _ = ravel_pytree(grads)
+    return optax.inject_hyperparams(whole)(learning_rate=_LearningRate(options.lr, curve))
 
-        def penalty(x: jax.Array) -> jax.Array:
-            tensors = zip(leaves, jax.tree.leaves(unravel(x)))
-            terms = (0.5 * leaf.weight_decay * jnp.sum(p**2) for leaf, p in tensors)
-            return sum(terms, start=jnp.zeros((), x.dtype))
 
-        def loss(x: jax.Array) -> jax.Array:
-            return value_fn(unravel(x)) + penalty(x)
+def _same_tree(structure: Any) -> optax.GradientTransformation:
+    """Nothing but an error where the gradients are not those of the trainable parameters."""
 
-        extra_value, extra_gradient = jax.value_and_grad(penalty)(x)
-        value, gradient = value + extra_value, gradient + extra_gradient
-        lr = options.lr * curve(state.step) * lr_scale
-        new_x, vector = minimize(
-            rule, jax.value_and_grad(loss), x, value, gradient, state.vector, lr
-        )
-        return unravel(new_x - x), FullBatchState(state.step + 1, vector)
+    def check(grads: Any, params: Any) -> Any:
+        for got in (jax.tree.structure(grads), jax.tree.structure(params)):
+            if got != structure:
+                raise ValueError(
+                    "Gradients and parameters must be those of optimizer.trainable(params).\n"
+                    f"  Got {got}, expected {structure}."
+                )
+        return grads
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return optax.stateless(check)
 
 
 def _number_problems(options: OptimOptions) -> list[str]:
@@ -380,15 +298,20 @@ def _rule(options: OptimOptions) -> tuple[Rule | Lbfgs | None, list[str]]:
     if options.name not in OPTIMIZERS:
         return None, [unknown("optim.name", options.name, OPTIMIZERS)]
     build = OPTIMIZERS[options.name]
-    problems = option_problems(f"optim.options: {options.name!r}", build, options.options)
+    problems = option_problems(
+        f"optim.options: {options.name!r}", build, options.options, given=NOT_OPTIONS
+    )
     if options.name == "lbfgs":
         problems += _full_batch_problems(options)
     if problems:
         return None, problems
     try:
-        return build(**options.options), []
+        rule = build(**options.options)
+        if not isinstance(rule, Lbfgs):
+            rule(0.0, 0.0, True)  # Optax looks at some options only now
     except ValueError as error:
         return None, [f"optim.options: {error}"]
+    return rule, []
 
 
 def _full_batch_problems(options: OptimOptions) -> list[str]:
@@ -433,8 +356,8 @@ def _curve(
 
 def _assign(
     options: OptimOptions, params: Any
-) -> tuple[tuple[TableRow, ...], list[_Leaf], list[str]]:
-    """Rows of all parameters, settings of the trainable ones, problems."""
+) -> tuple[tuple[TableRow, ...], list[_Settings | None], list[str]]:
+    """Rows of all parameters, their settings (None: frozen), problems."""
     paths = parameter_paths(params)
     shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(params)]
     groups = [tuple(group) for group in options.groups]
@@ -457,17 +380,18 @@ def _assign(
     if problems:
         return (), [], problems
 
-    rows, leaves = [], []
+    rows, all_settings = [], []
     for path, shape, index, no_decay, no_adapt in zip(paths, shapes, indices, exempt, plain):
-        pattern, settings = groups[index]
-        if settings is None:
+        pattern, group = groups[index]
+        if group is None:
             rows.append(TableRow(path, shape, pattern, 0.0, 0.0, True))
+            all_settings.append(None)
             continue
-        lr = settings.get("lr", options.lr) * settings.get("lr_multiplier", 1.0)
-        decay = 0.0 if no_decay else settings.get("weight_decay", options.weight_decay)
+        lr = group.get("lr", options.lr) * group.get("lr_multiplier", 1.0)
+        decay = 0.0 if no_decay else group.get("weight_decay", options.weight_decay)
         rows.append(TableRow(path, shape, pattern, lr, decay, False))
-        leaves.append(_Leaf(lr, decay, settings.get("every", 1), not no_adapt))
-    return tuple(rows), leaves, problems
+        all_settings.append(_Settings(lr, decay, group.get("every", 1), not no_adapt))
+    return tuple(rows), all_settings, problems
 
 
 def _group_problems(pattern: str, settings: Mapping[str, Any] | None) -> list[str]:

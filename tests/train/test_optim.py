@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from cvjax.train.optim import OPTIMIZERS, OptimOptions, clip_by_norm, make_optimizer
+from cvjax.train.optim import OPTIMIZERS, OptimOptions, make_optimizer
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "optim.npz")
 TRAJECTORIES = [c for c in json.loads(str(GOLDEN["cases"])) if c["op"].startswith("optim.")]
@@ -102,6 +102,23 @@ def assert_trees_equal(a, b):
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+def clip_by_norm(grads, max_norm):
+    """What gradient descent of learning rate 1 subtracts."""
+    optimizer = optimizer_for(grads, lr=1.0, clip_norm=max_norm)
+    updates, _ = optimizer.tx.update(grads, optimizer.tx.init(grads), grads)
+    return jax.tree.map(jnp.negative, updates)
+
+
+def remembered_between(state):
+    """The memory of the one group that does not move at each step."""
+
+    def is_held(node):
+        return isinstance(node, optax.ConditionallyMaskState)
+
+    (held,) = filter(is_held, jax.tree.leaves(state, is_leaf=is_held))
+    return held.inner_state
 
 
 def message(params=None, **options):
@@ -209,6 +226,58 @@ def test_zero_tensors_move_and_zero_gradients_are_finite(name):
     np.testing.assert_array_equal(rows["still"][-1], 1.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "theirs"),
+    [
+        ("lion", dict(b1=0.8), lambda lr: optax.lion(lr, b1=0.8, weight_decay=0.0)),
+        ("adafactor", dict(min_dim_size_to_factor=2), lambda lr: optax.adafactor(lr, 2)),
+        ("adabelief", {}, optax.adabelief),
+    ],
+    ids=["lion", "adafactor", "adabelief"],
+)
+def test_a_name_of_optax_is_its_optimizer_under_our_schedule(name, options, theirs):
+    params = {"w": jnp.asarray([[1.0, -2.0, 0.5], [0.1, 0.2, 3.0]])}
+    ours = optimizer_for(
+        params, name=name, schedule=dict(name="linear", unit="step"), options=options
+    )
+    rows, _ = run(ours, params, lambda p: (p["w"] ** 4).sum(), 3)
+
+    @jax.jit
+    def step(params, state):
+        grads = jax.tree.map(lambda x: 4 * x**3, params)
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    tx = theirs(ours.lr_fn)
+    state = tx.init(params)
+    for row in rows["w"]:
+        np.testing.assert_allclose(row, params["w"], rtol=1e-6)
+        params, state = step(params, state)
+
+
+def test_optax_without_decay_of_its_own_gets_a_decoupled_one():
+    params = {"w": jnp.asarray([1.0, -2.0])}
+    zero = {"w": jnp.zeros(2)}
+    optimizer = optimizer_for(params, name="adabelief", lr=0.1, weight_decay=0.2)
+    updates, _ = optimizer.tx.update(zero, optimizer.tx.init(params), params)
+    np.testing.assert_allclose(updates["w"], -0.1 * 0.2 * params["w"], rtol=1e-6)
+
+
+def test_muon_orthogonalises_kernels_and_leaves_biases_to_adam():
+    grads = {
+        "kernel": jax.random.normal(jax.random.key(0), (3, 3, 2, 4)),
+        "bias": jnp.asarray([3.0, -0.1]),
+    }
+    groups = (("kernel", dict(lr=0.2)), (".*", {}))
+    optimizer = optimizer_for(grads, name="muon", groups=groups, options=dict(nesterov=False))
+    state = optimizer.tx.init(grads)
+    updates, _ = jax.jit(optimizer.tx.update)(grads, state, grads)
+    stretch = np.linalg.svd(np.reshape(updates["kernel"], (18, 4)), compute_uv=False) / 0.2
+    assert ((stretch > 0.6) & (stretch < 1.3)).all()  # what its five iterations promise
+    # Adam's first step is the gradient's sign, up to 1 - 0.999 in float32
+    np.testing.assert_allclose(updates["bias"], [-0.1, 0.1], rtol=1e-4)
+
+
 def test_clipping_by_norm_matches_torch():
     grads = [jnp.asarray(GOLDEN[f"clip_grad_norm__00/g{i}"]) for i in range(3)]
     assert optax.tree.norm(grads) == pytest.approx(float(GOLDEN["clip_grad_norm__00/norm"]))
@@ -228,6 +297,13 @@ def test_clip_value_comes_before_clip_norm():
     updates, _ = optimizer.tx.update(grads, optimizer.tx.init(params), params)
     expected = np.array([-3.0, 3.0]) * 2.5 / np.sqrt(18.0)
     np.testing.assert_allclose(updates["w"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["nadam", "radam", "adagrad"])
+def test_a_fresh_state_can_be_donated(name):
+    params = {"w": jnp.ones(3)}
+    leaves = jax.tree.leaves(optimizer_for(params, name=name).tx.init(params))
+    assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
 
 
 # ---- learning rates and decay
@@ -254,7 +330,7 @@ def test_lr_scale_multiplies_the_learning_rate_with_its_decay(name):
     np.testing.assert_allclose(updates_of(0.05)["w"], updates_of(0.1, lr_scale=0.5)["w"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", "lamb", "lars", "lbfgs"])
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lamb", "lars", "lbfgs", "lion", "adabelief"])
 def test_decay_exempt_parameters_do_not_decay(name):
     params = {"kernel": jnp.ones(2), "bias": jnp.ones(2)}
     optimizer = optimizer_for(params, name=name, weight_decay=0.1, decay_exempt=("bias",))
@@ -320,17 +396,29 @@ def test_every_second_step_equals_only_those_steps(name):
     slow = {"slow": params["slow"]}
     for step in range(1, 7):
         grads = {"slow": jnp.asarray([0.1, 0.2]) * step, "fast": jnp.asarray([1.0])}
-        before = params, state.moving["every_2"]
+        before = params, remembered_between(state)
         updates, state = optimizer.tx.update(grads, state, params)
         params = optax.apply_updates(params, updates)
         assert params["fast"] != before[0]["fast"]
         if step % 2:
             assert_trees_equal(params["slow"], before[0]["slow"])
-            assert_trees_equal(state.moving["every_2"], before[1])
+            assert_trees_equal(remembered_between(state), before[1])
         else:
             updates, reference = alone.tx.update({"slow": grads["slow"]}, reference, slow)
             slow = optax.apply_updates(slow, updates)
             np.testing.assert_allclose(params["slow"], slow["slow"], rtol=1e-6)
+
+
+def test_every_second_step_takes_the_schedule_of_the_whole_run():
+    params = {"slow": jnp.zeros(1), "fast": jnp.zeros(1)}
+    optimizer = optimizer_for(
+        params,
+        schedule=dict(name="linear", unit="step"),
+        groups=(("slow", dict(every=2)), (".*", {})),
+    )
+    rows, _ = run(optimizer, params, lambda p: p["slow"].sum() + p["fast"].sum(), 6)
+    expected = [optimizer.lr_fn(step) if step % 2 else 0.0 for step in range(6)]
+    np.testing.assert_allclose(-np.diff(rows["slow"][:, 0]), expected, atol=1e-7)
 
 
 def test_a_group_that_sits_out_has_no_share_of_the_clip_norm():
@@ -559,6 +647,7 @@ def test_all_problems_are_said_at_once():
         (dict(name="adam", options=dict(beta1=0.9)), "has no option 'beta1'"),
         (dict(name="adam", options=dict(b1="0.9")), "b1='0.9' is not of type float"),
         (dict(name="adam", options=dict(b2=1.0)), "optim.options: b2:"),
+        (dict(name="lion", options=dict(weight_decay=0.1)), "has no option 'weight_decay'"),
         (dict(options=dict(nesterov=True)), "nesterov: it needs momentum"),
         (dict(adapt_exempt=(".*/bias",)), "only lars and lamb adapt"),
         (dict(groups=((".*", None),)), "every parameter is frozen"),

@@ -5,13 +5,17 @@ Python. Everything else goes through Grain, whose elements are whole batches too
 does not depend on how many threads or worker processes read.
 """
 
+import multiprocessing
+import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from absl import flags
 
 from cvjax.data.bad_examples import BadExample, SkipLog
 from cvjax.data.order import shuffled_indices
@@ -238,9 +242,26 @@ def _grain_elements(plan: Any, reading: Reading, start: int) -> Iterator[Any]:
         grain.ReadOptions(num_threads=reading.threads, prefetch_buffer_size=reading.threads + 1)
     )
     if reading.workers:
+        if not flags.FLAGS.is_parsed():  # outside launch.py: Grain asks for its own flags
+            flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=reading.workers)
-        dataset = dataset.mp_prefetch(options)
-    return iter(dataset)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=_begin_worker)
+    elements = iter(dataset)
+    try:
+        yield from elements
+    finally:
+        elements.close()  # worker processes and their shared memory end with it
+
+
+def _begin_worker(index: int, count: int) -> None:
+    """A reading process leaves Ctrl-C to its parent and ends with it, even if that was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 @dataclass
@@ -269,6 +290,9 @@ class Prefetch:
             self._put(("end", None))
         except BaseException as error:
             self._put(("error", error))
+        finally:
+            if hasattr(self.elements, "close"):  # a generator's
+                self.elements.close()
 
     def _put(self, item: tuple[str, Any]) -> bool:
         while not self._stop.is_set():

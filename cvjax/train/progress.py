@@ -23,6 +23,7 @@ def setup_logging() -> None:
     # Orbax's threads log every error that they also raise, with its whole traceback, and what was
     # still being written then finds their event loop closed. The error itself reaches the user.
     logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+    logging.getLogger("asyncio").addFilter(lambda r: "never retrieved" not in r.getMessage())
     sys.unraisablehook = _report_unless_loop_closed
 
 

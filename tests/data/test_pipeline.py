@@ -29,6 +29,7 @@ from cvjax.data.sources.folder import Folder
 from cvjax.data.views import make_view
 
 COUNT = 23
+INFO = SourceInfo("numbered", (), COUNT, (2, 3, 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Numbered:
 
     count: int = COUNT
     bad: tuple[int, ...] = ()
-    info: SourceInfo = SourceInfo("numbered", (), COUNT, (2, 3, 1))
+    info: SourceInfo = INFO
 
     def __len__(self):
         return self.count
@@ -247,7 +248,7 @@ def test_skipping_takes_the_next_legal_example_in_training_on_every_path():
 def test_source_with_nothing_legal_is_an_error_and_no_endless_search():
     source = Numbered(count=3, bad=(0, 1, 2))
     how = reading(2, on_bad_example="skip")
-    with pytest.raises(ValueError, match="none of its 3 examples can be read.*it is empty"):
+    with pytest.raises(ValueError, match=r"none of its 3 examples can be read.*it is empty"):
         train_batch(source, how, 0, seed=0)
     with pytest.raises(ValueError, match="none of its examples can be read"):
         list(eval_batches(source, how))
@@ -411,6 +412,5 @@ def test_closing_ends_the_thread_and_the_reading_however_far_they_are():
 
 def test_error_in_the_body_ends_the_thread():
     with pytest.raises(ZeroDivisionError), Prefetch(iter(range(1000))) as ahead:
-        next(ahead)
-        1 / 0  # noqa: B018
+        1 / next(ahead)  # noqa: B018
     assert prefetch_threads() == []

@@ -412,5 +412,5 @@ def test_closing_ends_the_thread_and_the_reading_however_far_they_are():
 
 def test_error_in_the_body_ends_the_thread():
     with pytest.raises(ZeroDivisionError), Prefetch(iter(range(1000))) as ahead:
-        1 / next(ahead)  # noqa: B018
+        1 / next(ahead)
     assert prefetch_threads() == []

@@ -134,7 +134,8 @@ def first_example(experiment: Experiment) -> dict[str, np.ndarray]:
         on_bad_example=experiment.on_bad_example,
     )
     batch = train_batch(experiment.train_source, reading, 0, seed=experiment.seed)
-    return {name: np.zeros_like(value) for name, value in batch.items()}
+    count = min(2, experiment.batch_size)
+    return {name: np.zeros((count, *x.shape[1:]), x.dtype) for name, x in batch.items()}
 
 
 def batch_shapes(setup: Setup, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:

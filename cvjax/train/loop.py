@@ -519,7 +519,7 @@ def _check_watched_figures(experiment: Experiment, setup: Setup) -> None:
         watched["optim.schedule.metric"] = setup.optimizer.plateau.metric
     if not any(watched.values()):
         return
-    example = {**setup.example, "valid": np.ones(1, bool)}
+    example = {**setup.example, "valid": np.ones(len(setup.example["image"]), bool)}
     names = _evaluation(experiment).scalar_names(setup.state_shapes.evaluation_variables, example)
     measured = {f"{split}/{name}" for split in experiment.evals for name in names}
     problems = [

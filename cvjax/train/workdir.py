@@ -111,7 +111,11 @@ def write_evaluation(workdir: Path, name: str, source: Source, results: Results,
         return
     folder = workdir / "evals"
     folder.mkdir(exist_ok=True)
-    arrays = {key: np.asarray(value).tolist() for key, value in results.arrays.items()}
+    # A class without examples has no accuracy: null, because JSON knows no NaN.
+    arrays = {
+        key: np.where(np.isfinite(value), np.asarray(value, object), None).tolist()
+        for key, value in results.arrays.items()
+    }
     write_json(
         folder / f"{name}.json",
         {

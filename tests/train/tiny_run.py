@@ -66,13 +66,14 @@ class TinyNet(nn.Module):
     """Convolution, batch normalisation, dropout and a head: one of each kind of state."""
 
     num_classes: int | None
+    width: int = 8
     dropout: float = 0.2
     norm: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, image, *, train):
-        x = nn.Conv(8, (3, 3), strides=2, dtype=self.dtype, name="conv")(image)
+        x = nn.Conv(self.width, (3, 3), strides=2, dtype=self.dtype, name="conv")(image)
         if self.norm:
             x = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype, name="norm")(x)
         x = nn.relu(x).reshape(x.shape[0], -1)

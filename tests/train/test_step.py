@@ -1,201 +1,315 @@
-"""The one step: averages, accumulation, sums for the log, freezing, against plain arithmetic."""
+"""The training step against plain loops and closed forms."""
 
-import flax.traverse_util
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from tiny_run import tiny_experiment
+from tiny_run import CLASSES, tiny_experiment
 
-from cvjax.data.pipeline import Reading, train_batches
-from cvjax.train.setup import prepare
+from cvjax.tasks.classification import Classification
+from cvjax.train.optim import OptimOptions, make_optimizer
+from cvjax.train.setup import Setup, batch_shapes, prepare
+from cvjax.train.state import TrainState
+from cvjax.train.step import init_state, make_train_step, step_rngs
 
-PLAIN = {
-    "model": {"dropout": 0.0, "norm": False},
-    "data": {"augment": {}},
-    "optim": {
-        "lr": 0.1,
-        "options": {},
-        "weight_decay": 0.0,
-        "accumulate": 1,
-        "schedule": {"name": "constant"},
-    },
-    "ema": {"decay": None},
-    "train": {"early_stop": None},
-}
+PLAIN = {"optim": {"accumulate": 1, "schedule": {"name": "constant"}}, "evals": {}}
+PLAIN["train"] = {"early_stop": None}
+EXACT = {"model": {"norm": False, "dropout": 0.0}, "data": {"augment": {}}}
 
 
-@pytest.fixture(autouse=True)
-def _libraries_may_broadcast():
-    with jax.numpy_rank_promotion("allow"):
-        yield
-
-
-def changed(*changes):
-    """PLAIN with further changes, section by section."""
-    merged = {section: dict(fields) for section, fields in PLAIN.items()}
-    for change in changes:
-        for section, fields in change.items():
-            merged.setdefault(section, {}).update(fields)
+def changed(*parts: dict[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for part in parts:
+        for name, fields in part.items():
+            merged[name] = {**merged.get(name, {}), **fields}
     return merged
 
 
-def run_steps(experiment, count):
-    """The states after 0 ... count steps and their reports, on the host."""
-    setup = prepare(experiment)
-    reading = Reading(experiment.batch_size, setup.rows)
-    batches = train_batches(experiment.train_source, reading, seed=experiment.seed)
-    state = setup.init()
-    states, reports = [jax.device_get(state)], []
+def batches(experiment, count: int) -> Iterator[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
     for _ in range(count):
-        state, report = setup.train_step(state, next(batches))
-        states.append(jax.device_get(state))
-        reports.append(jax.device_get(report))
-    return states, reports
+        yield experiment.train_source.batch(rng.integers(0, 60, experiment.batch_size))
 
 
-def leaves(tree):
-    return {"/".join(k): v for k, v in flax.traverse_util.flatten_dict(tree).items()}
+def host(tree: Any) -> Any:
+    return jax.tree.map(lambda x: np.array(x, copy=True), tree)
 
 
-def test_plain_step_is_gradient_descent_on_the_loss():
-    experiment = tiny_experiment(changed())
-    states, _ = run_steps(experiment, 1)
-    reading = Reading(experiment.batch_size, np.arange(experiment.batch_size))
-    batch = next(train_batches(experiment.train_source, reading, seed=experiment.seed))
-
-    def loss(params):  # straight from the model, without task, transform or step
-        image = (jnp.asarray(batch["image"], jnp.float32) / 255 - 0.4) / 0.3
-        logits, _ = experiment.task.model.apply({"params": params}, image, train=False)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
-
-    before = states[0].params
-    expected = jax.tree.map(lambda p, g: p - 0.1 * g, before, jax.grad(loss)(before))
-    for path, value in leaves(expected).items():
-        np.testing.assert_allclose(leaves(states[1].params)[path], value, rtol=1e-5, atol=1e-6)
+def trajectory(experiment, steps: int) -> tuple[Setup, list[TrainState]]:
+    """Copies of the states before the first step and after each."""
+    setup = prepare(experiment)
+    state = setup.init()
+    states = [host(state)]
+    for batch in batches(experiment, steps):
+        state, _ = setup.train_step(state, batch)
+        states.append(host(state))
+    return setup, states
 
 
-def test_moving_average_follows_its_closed_form():
-    experiment = tiny_experiment(changed({"ema": {"decay": 0.9, "warmup": False}}))
-    states, _ = run_steps(experiment, 5)
-    kernel = [state.params["head"]["kernel"] for state in states]
-    expected = 0.9**5 * kernel[0] + sum(0.1 * 0.9 ** (5 - t) * kernel[t] for t in range(1, 6))
-    found = states[5].ema["params"]["head"]["kernel"]
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+@pytest.fixture(scope="module")
+def ran():
+    """Nine steps of the whole machinery: everything on, the trunk trained, a log line each 4."""
+    experiment = tiny_experiment(changed(PLAIN, {"ema": {"decay": 0.6}}))
+    return experiment, *trajectory(experiment, 9)
 
 
-def test_warm_moving_average_forgets_the_start():
-    experiment = tiny_experiment(changed({"ema": {"decay": 0.999, "warmup": True}}))
-    states, _ = run_steps(experiment, 4)
-    average = states[0].params["head"]["kernel"]
-    for t in range(4):
-        decay = min(0.999, (1 + t) / (10 + t))
-        average = decay * average + (1 - decay) * states[t + 1].params["head"]["kernel"]
-    found = states[4].ema["params"]["head"]["kernel"]
-    np.testing.assert_allclose(found, average, rtol=1e-5, atol=1e-6)
+# ---- moving averages and sums
 
 
-def test_accumulated_step_equals_the_whole_batch():
-    whole, _ = run_steps(tiny_experiment(changed()), 3)
-    parts, _ = run_steps(tiny_experiment(changed({"optim": {"accumulate": 4}})), 3)
-    for path, value in leaves(whole[3].params).items():
-        # The same sum of gradients in another order.
-        np.testing.assert_allclose(leaves(parts[3].params)[path], value, rtol=1e-4, atol=1e-6)
+def test_moving_average_follows_its_recurrence_with_warm_up(ran):
+    _, _, states = ran
+    average = {"params": states[0].params, "mutable": states[0].mutable}
+    for step, state in enumerate(states[1:]):
+        decay = min(0.6, (1 + step) / (10 + step))
+        live = {"params": state.params, "mutable": state.mutable}
+        average = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * new, average, live)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state.ema, average
+        )
+    moved = np.abs(states[-1].ema["params"]["head"]["kernel"] - states[-1].params["head"]["kernel"])
+    assert moved.max() > 1e-3  # else the average would be the parameters themselves
 
 
-def test_window_sums_the_steps_since_the_last_log_line():
-    every, one = {"train": {"log_every": 3}}, {"train": {"log_every": 1}}
-    _, reports = run_steps(tiny_experiment(changed(every)), 7)
-    _, singles = run_steps(tiny_experiment(changed(one)), 7)
-    for step, report in enumerate(reports):
-        since = step // 3 * 3
-        assert report["count"] == step - since + 1
-        expected = sum(singles[i]["loss"] for i in range(since, step + 1))
-        np.testing.assert_allclose(report["loss"], expected, rtol=1e-5)
+def test_window_holds_the_sums_since_the_last_log_step(ran):
+    experiment, _, states = ran
+    loss = jax.jit(lambda variables, batch, rngs: experiment.task.loss(variables, batch, rngs))
+    values = []
+    for step, batch in enumerate(batches(experiment, 9)):
+        key, rngs = step_rngs(0, step)
+        seen = experiment.train_transform(key, batch)
+        values.append(float(loss(states[step].variables, seen, rngs)[0]))
+    for step in range(1, 10):
+        since = (step - 1) // 4 * 4
+        window = states[step].window
+        assert window["count"] == step - since
+        np.testing.assert_allclose(window["loss"], sum(values[since:step]), rtol=1e-5)
 
 
-def test_first_step_that_is_not_finite_is_remembered():
-    # The rate blows the parameters up after the first update: later losses overflow.
-    experiment = tiny_experiment(changed({"optim": {"lr": 1e30}}))
-    _, reports = run_steps(experiment, 6)
-    finite = [bool(np.isfinite(r["bad_step"]) and r["bad_step"] < 0) for r in reports]
-    first = finite.index(False)
-    assert 0 < first < 5
-    assert [int(report["bad_step"]) for report in reports[first:]] == [first] * (6 - first)
+def test_step_is_a_pure_function_of_state_and_batch_and_differs_from_step_to_step(ran):
+    experiment, setup, _ = ran
+    batch = next(batches(experiment, 1))
+    reports = []
+    for step in (0, 0, 4):  # the fifth step looks at the same batch with other random numbers
+        state = setup.init()
+        state = state.replace(step=state.step + step)
+        reports.append(float(setup.train_step(state, batch)[1]["loss"]))
+    assert reports[0] == reports[1] != reports[2]
 
 
-FROZEN = {
-    "model": {"norm": True, "dropout": 0.5},
-    "optim": {
-        "name": "adamw",
-        "weight_decay": 0.1,
-        "groups": (("(conv|norm)/.*", None), ("head/.*", {})),
-        "lr": 0.05,
-    },
-    "ema": {"decay": 0.9},
-}
+def test_weights_move_as_sgd_with_momentum_and_decay_says(ran):
+    experiment, _, states = ran
+    grads = jax.jit(
+        jax.grad(lambda p, mutable, batch, rngs: experiment.task.loss(
+            {"params": p, **mutable}, batch, rngs)[0])
+    )  # fmt: skip
+    kernel, momentum = states[0].params["conv"]["kernel"], 0.0
+    for step, batch in enumerate(batches(experiment, 4)):
+        key, rngs = step_rngs(0, step)
+        seen = experiment.train_transform(key, batch)
+        before = states[step]
+        gradient = grads(before.params, before.mutable, seen, rngs)["conv"]["kernel"]
+        momentum = 0.9 * momentum + gradient + 1e-3 * kernel
+        kernel = kernel - 0.05 * momentum
+        np.testing.assert_allclose(
+            states[step + 1].params["conv"]["kernel"], kernel, rtol=1e-4, atol=1e-5
+        )
 
 
-def test_frozen_parameters_statistics_and_averages_do_not_move():
-    states, _ = run_steps(tiny_experiment(changed(FROZEN)), 20)
-    first, last = states[0], states[-1]
-    for path, value in leaves(first.params).items():
-        same = np.array_equal(leaves(last.params)[path], value)
-        assert same == (not path.startswith("head/")), path
-    for path, value in leaves(first.mutable).items():
-        np.testing.assert_array_equal(leaves(last.mutable)[path], value)
-    for path in ("conv/kernel", "norm/scale", "norm/bias"):
-        np.testing.assert_array_equal(leaves(last.ema["params"])[path], leaves(first.params)[path])
+# ---- accumulation
 
 
-def test_frozen_parameters_have_no_optimizer_memory():
-    frozen, _ = run_steps(tiny_experiment(changed(FROZEN)), 0)
-    free = changed(FROZEN, {"optim": {"groups": ((".*", {}),)}})
-    trained, _ = run_steps(tiny_experiment(free), 0)
-
-    def size(states):
-        return sum(np.size(leaf) for leaf in jax.tree.leaves(states[0].opt_state))
-
-    below = sum(v.size for p, v in leaves(frozen[0].params).items() if not p.startswith("head/"))
-    assert size(trained) - size(frozen) == 2 * below  # Adam's two moments
-
-
-def test_frozen_convolution_costs_no_backward_pass():
-    def flops(groups):
-        changes = {"model": {"width": 64}, "optim": {"groups": groups}}
-        experiment = tiny_experiment(changed(changes))
-        setup = prepare(experiment)
-        image = jax.ShapeDtypeStruct((8, 8, 8, 1), jnp.uint8)
-        batch = {"image": image, "label": jax.ShapeDtypeStruct((8,), jnp.int32)}
-        return setup.train_step.lower(setup.state_shapes, batch).compile().cost_analysis()["flops"]
-
-    all_trained = flops(((".*", {}),))
-    head_alone = flops((("conv/.*", None), ("head/.*", {})))
-    # Its weight's gradient: 2 x 8 images x 4 x 4 places x 9 taps x 64 features (padding not counted
-    # exactly, hence 0.7).
-    assert all_trained - head_alone > 0.7 * 2 * 8 * 16 * 9 * 64
-
-
-def test_bfloat16_compute_keeps_float32_parameters_and_learns():
-    experiment = tiny_experiment(changed({"model": {"dtype": "bfloat16"}, "optim": {"lr": 0.3}}))
-    states, reports = run_steps(experiment, 40)
-    assert {leaf.dtype for leaf in jax.tree.leaves(states[-1].params)} == {np.dtype("float32")}
-    assert reports[-1]["loss"] / reports[-1]["count"] < 0.7 * reports[0]["loss"]
-
-
-def test_full_batch_lbfgs_gets_lower_in_fewer_steps_than_gradient_descent():
-    full = {"data": {"batch_size": 60}, "train": {"log_every": 1}}
-    lbfgs = {"name": "lbfgs", "lr": 1.0, "options": {"line_search_fn": "strong_wolfe"}}
-    _, fast = run_steps(tiny_experiment(changed(full, {"optim": lbfgs})), 6)
-    best_descent = min(
-        run_steps(tiny_experiment(changed(full, {"optim": {"lr": lr}})), 6)[1][-1]["loss"]
-        for lr in (0.03, 0.1, 0.3, 1.0)
+def test_accumulated_batches_step_as_the_whole_batch():
+    whole, parts = (
+        trajectory(tiny_experiment(changed(PLAIN, EXACT, {"optim": {"accumulate": k}})), 3)[1][-1]
+        for k in (1, 4)
     )
-    assert fast[-1]["loss"] < 0.5 * best_descent
+    # float32 sums in another order
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), parts, whole)
 
 
-def test_line_search_refuses_accumulation():
-    change = {"optim": {"name": "lbfgs", "accumulate": 2}}
-    with pytest.raises(ValueError, match="line search"):
-        prepare(tiny_experiment(changed(change)))
+def test_statistics_see_the_micro_batches_one_after_the_other():
+    changes = changed(PLAIN, EXACT, {"optim": {"accumulate": 2}, "model": {"norm": True}})
+    experiment = tiny_experiment(changes)
+    _, (before, after) = trajectory(experiment, 1)
+    seen = jax.tree.map(jnp.asarray, experiment.eval_transform(next(batches(experiment, 1))))
+    mutable = before.mutable
+    for first in (0, 1):
+        rows = {name: value[first::2] for name, value in seen.items()}
+        _, info = experiment.task.loss({"params": before.params, **mutable}, rows, None)
+        mutable = info["mutated"]
+    for name in ("mean", "var"):
+        expected = mutable["batch_stats"]["norm"][name]
+        found = after.mutable["batch_stats"]["norm"][name]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+# ---- what is not finite
+
+
+class Roots:
+    """A task of one weight: loss sqrt(w * x + y), whose gradient is NaN where the root is 0."""
+
+    def init(self, rng, batch):
+        return {"params": {"w": jnp.ones(())}}
+
+    def loss(self, variables, batch, rngs, *, ema=None):
+        inside = variables["params"]["w"] * batch["x"].sum() + batch["y"].sum()
+        loss = jnp.sqrt(inside)
+        return loss, {"metrics": {"loss": loss}, "mutated": {}}
+
+
+# (x, y) of a batch: sound; the loss is NaN; the loss is 0, but its gradient 0 * inf.
+FINE, BAD_LOSS, BAD_GRADIENT = (1.0, 3.0), (-1.0, -3.0), (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "first_bad"),
+    [
+        ([FINE, FINE, FINE], -1),
+        ([FINE, BAD_LOSS, FINE, BAD_LOSS], 1),
+        ([FINE, FINE, BAD_GRADIENT], 2),
+        ([BAD_GRADIENT, BAD_LOSS], 0),
+    ],
+)
+def test_bad_step_is_the_first_whose_loss_or_gradient_is_not_finite(row, first_bad):
+    task = Roots()
+    options = OptimOptions(lr=1e-3)
+    optimizer = make_optimizer(options, {"w": jnp.ones(())}, total_steps=9, steps_per_epoch=9)
+    state = init_state(
+        task, optimizer, {"x": np.ones(1), "y": np.ones(1)}, seed=0, ema=False,
+        eval_transform=lambda batch: batch,
+    )  # fmt: skip
+    step = make_train_step(
+        task, optimizer, seed=0, train_transform=lambda key, batch: batch, log_every=2
+    )
+    step = jax.jit(step)
+    for x, y in row:
+        state, report = step(state, {"x": jnp.full(1, x), "y": jnp.full(1, y)})
+    assert int(state.bad_step) == int(report["bad_step"]) == first_bad
+
+
+# ---- freezing
+
+FROZEN = {"optim": {"groups": [["(conv|norm)/.*", None], [".*", {}]], "weight_decay": 0.1}}
+
+
+def test_frozen_leaves_and_their_statistics_stay_bit_for_bit():
+    """With decay, momentum, accumulation and moving averages, any of which could move them."""
+    changes = changed(PLAIN, FROZEN, {"optim": {"accumulate": 2, "clip_norm": 1.0}})
+    _, states = trajectory(tiny_experiment(changes), 4)
+    first, last = states[0], states[-1]
+    for frozen in ("conv", "norm"):
+        for name, value in first.params[frozen].items():
+            assert last.params[frozen][name].tobytes() == value.tobytes()
+            assert last.ema["params"][frozen][name].tobytes() == value.tobytes()
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b), last.mutable, first.mutable)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a, b), last.ema["mutable"], first.mutable
+    )
+    assert np.all(last.params["head"]["kernel"] != first.params["head"]["kernel"])
+    head = sorted(leaf.shape for leaf in jax.tree.leaves(first.params["head"]))
+    moments = sorted(leaf.shape for leaf in jax.tree.leaves(first.opt_state) if leaf.shape)
+    assert moments == head  # no memory for what is frozen
+
+
+def test_what_is_not_frozen_does_move(ran):
+    """The counterpart: the same leaves in a run that trains them."""
+    _, _, states = ran
+    for before, after in zip(jax.tree.leaves(states[0].params), jax.tree.leaves(states[-1].params)):
+        assert np.any(before != after)
+    before, after = states[0].mutable["batch_stats"], states[-1].mutable["batch_stats"]
+    assert np.all(before["norm"]["mean"] != after["norm"]["mean"])
+
+
+class Tower(nn.Module):
+    """Four equal dense layers and a head: the cost of each part is known."""
+
+    num_classes: int | None
+    width: int = 64
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        x = image.reshape(image.shape[0], -1)
+        for i in range(4):
+            x = nn.relu(nn.Dense(self.width, name=f"layer{i}")(x))
+        return nn.Dense(self.num_classes, name="head")(x), {}
+
+
+def flops_of_a_step(groups) -> float:
+    changes = changed(PLAIN, EXACT, {"data": {"batch_size": 48}, "ema": {"decay": None}})
+    experiment = tiny_experiment({**changes, "model": {"num_classes": CLASSES}})
+    experiment = dataclasses.replace(
+        experiment,
+        task=Classification(Tower(num_classes=CLASSES)),
+        optim=OptimOptions(lr=0.1, groups=groups),
+    )
+    setup = prepare(experiment)
+    program = setup.train_step.lower(setup.state_shapes, batch_shapes(setup, 48)).compile()
+    return program.cost_analysis()["flops"]
+
+
+def test_frozen_part_costs_no_backward_pass():
+    """Of the compiled program, by XLA's count; a multiply-add is 2."""
+    layer = 2 * 48 * 64 * 64  # 48 examples, 64 inputs, 64 outputs
+    everything = flops_of_a_step(((".*", {}),))
+    head_alone = flops_of_a_step(((r"layer\d/.*", None), (".*", {})))
+    last_layer = flops_of_a_step(((r"layer[012]/.*", None), (".*", {})))
+    # Forward 4; backward 4 for the weights, 3 for the inputs.
+    assert everything > 11 * layer
+    assert everything - last_layer == pytest.approx(6 * layer, rel=0.1)
+    assert everything - head_alone == pytest.approx(7 * layer, rel=0.1)
+    assert head_alone < 5 * layer
+
+
+# ---- precision, memory, line search
+
+
+def test_bfloat16_model_trains_with_float32_state():
+    changes = changed(PLAIN, EXACT, {"model": {"dtype": "bfloat16", "norm": True}})
+    experiment = tiny_experiment(changes)
+    setup = prepare(experiment)
+    state = setup.init()
+    floats = (x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating))
+    assert {x.dtype.name for x in floats} == {"float32"}
+    batch, losses = next(batches(experiment, 1)), []
+    for _ in range(20):
+        dtypes = jax.tree.map(lambda x: x.dtype, state)
+        state, report = setup.train_step(state, batch)
+        assert jax.tree.map(lambda x: x.dtype, state) == dtypes
+        losses.append(float(report["loss"] / report["count"]))
+    assert losses[-1] < losses[0] / 2
+    outputs = experiment.task.model.apply(state.variables, jnp.ones((1, 8, 8, 1)), train=False)[1]
+    assert outputs["pooled"].dtype == jnp.bfloat16  # it did compute in half precision
+
+
+def test_lbfgs_goes_further_in_a_step_than_the_best_gradient_descent():
+    def losses(**optim):
+        changes = changed(PLAIN, {"data": {"augment": {}, "batch_size": 60}}) | {
+            "model": {"name": "linear"}
+        }
+        changes["optim"] = {**PLAIN["optim"], "weight_decay": 0.0, **optim}
+        experiment = tiny_experiment(changes)
+        setup = prepare(experiment)
+        state, found = setup.init(), []
+        batch = experiment.train_source.batch(np.arange(60))
+        for _ in range(4):  # log_every is 4: the window starts anew at the fifth
+            state, report = setup.train_step(state, batch)
+            found.append(float(report["loss"]))
+        return np.diff(found, prepend=0.0)
+
+    descent = [losses(lr=lr, options={})[-1] for lr in (0.03, 0.1, 0.3)]
+    search = {"line_search_fn": "strong_wolfe", "max_iter": 5}
+    lbfgs = losses(name="lbfgs", lr=1.0, options=search)
+    assert np.all(np.diff(lbfgs) < 0)
+    assert lbfgs[-1] < 0.5 * min(descent)
+
+
+def test_accumulation_with_a_line_search_is_refused():
+    changes = changed(PLAIN, {"optim": {"name": "lbfgs", "options": {}, "accumulate": 2}})
+    with pytest.raises(ValueError, match=r"optim.accumulate > 1 does not go with a line search"):
+        prepare(tiny_experiment(changes))

@@ -108,7 +108,7 @@ def initialise_from(
         ValueError: naming every uncovered, missing or misshapen parameter.
         CheckpointError: if there is no such checkpoint or it is damaged.
     """
-    folder = checkpoint_folder(origin)
+    folder = checkpoint_folder(origin, "best")
     found = _found_variables(folder)
     target = _shapes({"params": state.params, **state.mutable})
     plan = make_plan(
@@ -126,7 +126,8 @@ def initialise_from(
     fresh = {"params": state.params, **state.mutable}
     flat = traverse_util.flatten_dict(fresh, sep="/")
     arrays = _read(folder, {found[source][1]: flat[path] for path, source in plan.load.items()})
-    loaded = {path: arrays[found[source][1]] for path, source in plan.load.items()}
+    # Copies, because two targets may load from one source and donated buffers must not alias.
+    loaded = {path: jnp.copy(arrays[found[source][1]]) for path, source in plan.load.items()}
     variables = traverse_util.unflatten_dict({**flat, **loaded}, sep="/")
     params = variables.pop("params")
     if report_path is not None:
@@ -143,18 +144,20 @@ def initialise_from(
     )  # fmt: skip
     state = state.replace(params=params, mutable=variables)
     if state.ema is not None:
-        copies = jax.tree.map(lambda x: x.copy(), {"params": params, "mutable": variables})
+        copies = jax.tree.map(jnp.copy, {"params": params, "mutable": variables})
         state = state.replace(ema=copies)
     return state
 
 
 def continue_from(origin: str, like: Any) -> Restored:
-    """The whole state at `origin` (as for `initialise_from`), step, optimizer and all.
+    """The whole state at `origin`, step, optimizer and all.
+
+    `origin` is a workdir (its newest checkpoint) or one checkpoint folder.
 
     Raises:
         CheckpointError: if there is none, it is damaged, or its tree differs from `like`.
     """
-    folder = checkpoint_folder(origin)
+    folder = checkpoint_folder(origin, "latest")
     checkpoints = Checkpoints(folder.parent)
     try:
         log.info("resuming from %s", folder)
@@ -163,13 +166,13 @@ def continue_from(origin: str, like: Any) -> Restored:
         checkpoints.close()
 
 
-def checkpoint_folder(origin: str) -> Path:
-    """The checkpoint folder that `origin` (a workdir, or the folder itself) means, verified."""
+def checkpoint_folder(origin: str, which: str) -> Path:
+    """The checkpoint folder that `origin` means, verified: itself, or the workdir's `which` one."""
     path = Path(origin).expanduser().absolute()
     if (path / "checkpoints").is_dir():
         checkpoints = Checkpoints(path / "checkpoints")
         try:
-            path = path / "checkpoints" / str(checkpoints.find("best"))
+            path = path / "checkpoints" / str(checkpoints.find(which))
         finally:
             checkpoints.close()
     if not path.is_dir():

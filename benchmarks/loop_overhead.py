@@ -1,6 +1,6 @@
 """What the loop costs on top of the bare jitted step: at most 3% of a step is the aim.
 
-    python benchmarks/loop_overhead.py [--rounds 5] [--steps 300] [--out FILE]
+    python -m benchmarks.loop_overhead [--rounds 5] [--steps 300] [--out FILE]
 
 Bare: the same compiled step on batches that already lie on the device, nothing else. Loop: reading,
 transfer, log lines, TensorBoard and asynchronous, sealed checkpoints, as a user has them. Both take
@@ -13,31 +13,26 @@ import statistics
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
+import jax
+
+from benchmarks.bare_step import BareStep, config_on_random_pictures
+from cvjax import build
+from cvjax.train import loop
+from cvjax.train.writer import environment
+from cvjax.vis.records import read_records
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-from ml_collections import ConfigDict  # noqa: E402
-
-from cvjax import build  # noqa: E402
-from cvjax.data.pipeline import Reading, train_batches  # noqa: E402
-from cvjax.train import loop  # noqa: E402
-from cvjax.train.setup import prepare  # noqa: E402
-from cvjax.train.sharding import place_batch  # noqa: E402
-from cvjax.train.writer import environment  # noqa: E402
-from cvjax.vis.records import read_records  # noqa: E402
-
 LOG_EVERY = 25
 CHECKPOINTS = 3  # asynchronous saves during a measured run
 LIMIT = 1.03
 
 WORKLOADS = {
-    "small CNN, 28x28, batch 128": dict(model="small_cnn", size=28, channels=1, batch=128),
-    "ResNet-20, 32x32, batch 128": dict(model="resnet20", size=32, channels=3, batch=128),
+    "small CNN, 28x28, batch 128": dict(
+        model={"name": "small_cnn"}, size=28, channels=1, batch=128
+    ),
+    "ResNet-20, 32x32, batch 128": dict(model={"name": "resnet20"}, size=32, channels=3, batch=128),
 }
 
 
@@ -53,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, workload in WORKLOADS.items():
             # A slow step needs fewer repetitions for the same seconds.
-            steps = options.steps if workload["model"] == "small_cnn" else options.steps // 3
+            steps = options.steps if workload["size"] == 28 else options.steps // 3
             steps = max(steps // LOG_EVERY, 2) * LOG_EVERY
             rows.append(measure(name, workload, steps, options.rounds, Path(folder)))
     width = max(len(row["workload"]) for row in rows)
@@ -63,7 +58,7 @@ def main() -> None:
             f"{row['workload']:{width}}  {row['bare_ms']:7.2f}  {row['loop_ms']:7.2f}  "
             f"{row['ratio']:.3f} ({row['ratio_min']:.3f}-{row['ratio_max']:.3f})"
         )
-    command = "python benchmarks/loop_overhead.py " + " ".join(sys.argv[1:])
+    command = "python -m benchmarks.loop_overhead " + " ".join(sys.argv[1:])
     columns = {
         "workload": "workload",
         "bare_ms": "bare step, ms",
@@ -83,17 +78,19 @@ def main() -> None:
 
 def measure(name: str, workload: dict, steps: int, rounds: int, folder: Path) -> dict:
     """One row: medians over the rounds, bare and loop in turn."""
-    experiment = build.experiment(config(workload, steps, folder))
-    setup = prepare(experiment)
-    bare_step = BareStep(experiment, setup)
+    train = dict(steps=steps, log_every=LOG_EVERY, checkpoint_every=max(steps // CHECKPOINTS, 1))
+    config = config_on_random_pictures(folder, train=train, **workload)
+    experiment = build.experiment(config)
+    bare_step = BareStep(experiment)
     bare, looped = [], []
     for index in range(rounds):
-        first = (bare_seconds, loop_seconds) if index % 2 == 0 else (loop_seconds, bare_seconds)
-        for kind in first:
-            if kind is bare_seconds:
-                bare.append(kind(bare_step, steps - LOG_EVERY))
-            else:
-                looped.append(kind(experiment, folder / f"{workload['model']}_{index}", steps))
+        workdir = folder / f"{workload['model']['name']}_{index}"
+        measures = [
+            lambda: bare.append(bare_seconds(bare_step, steps - LOG_EVERY)),
+            lambda workdir=workdir: looped.append(loop_seconds(experiment, workdir, steps)),
+        ]
+        for measure_one in measures if index % 2 == 0 else reversed(measures):
+            measure_one()
     ratios = [a / b for a, b in zip(looped, bare)]
     return {
         "workload": name,
@@ -107,54 +104,12 @@ def measure(name: str, workload: dict, steps: int, rounds: int, folder: Path) ->
     }
 
 
-def config(workload: dict, steps: int, folder: Path) -> ConfigDict:
-    """A run of `steps` steps on random pictures, saved three times, never evaluated."""
-    rng = np.random.default_rng(0)
-    shape = (4096, workload["size"], workload["size"], workload["channels"])
-    path = folder / f"{workload['model']}.npz"
-    images = rng.integers(0, 256, shape, np.uint8)
-    labels = np.arange(len(images)) % 10
-    np.savez(path, x_train=images, y_train=labels, x_test=images[:100], y_test=labels[:100])
-    return ConfigDict(
-        dict(
-            model=dict(name=workload["model"]),
-            task=dict(name="classification"),
-            data=dict(name="arrays", path=str(path), batch_size=workload["batch"]),
-            optim=dict(name="momentum", lr=0.01),
-            train=dict(
-                steps=steps,
-                log_every=LOG_EVERY,
-                checkpoint_every=max(steps // CHECKPOINTS, 1),
-                monitor="",
-            ),
-        )
-    )
-
-
-class BareStep:
-    """The compiled step with its state and a few batches on the device."""
-
-    def __init__(self, experiment: build.Experiment, setup: object) -> None:
-        reading = Reading(batch_size=experiment.batch_size, rows=setup.rows)
-        batches = train_batches(experiment.train_source, reading, seed=0)
-        place = partial(place_batch, mesh=setup.mesh, batch_size=experiment.batch_size)
-        self.batches = [place(next(batches)) for _ in range(8)]
-        self.state = setup.init()
-        self.step = setup.train_step
-
-
 def bare_seconds(bare: BareStep, steps: int) -> float:
     """Seconds a step, over `steps` steps after some to warm up."""
-    for _ in range(5):
-        bare.state, report = bare.step(bare.state, bare.batches[0])
-    jax.block_until_ready(report)
+    bare.run(5)
     started = time.perf_counter()
-    for index in range(steps):
-        bare.state, report = bare.step(bare.state, bare.batches[index % len(bare.batches)])
-        # As in the loop: dispatch must not run arbitrarily far ahead.
-        if index % LOG_EVERY == LOG_EVERY - 1:
-            jax.block_until_ready(report)
-    jax.block_until_ready(report)
+    # As in the loop: dispatch must not run arbitrarily far ahead.
+    bare.run(steps, wait_every=LOG_EVERY)
     return (time.perf_counter() - started) / steps
 
 

@@ -69,16 +69,8 @@ def experiment(config: ConfigDict, *, stand_in_data: bool = False) -> Experiment
     """
     config = complete(config)
     record = plain(config)
-    data = make_options(DataOptions, config.data, "data")
-    evals = {
-        name: make_options(EvalOptions, entry, f"evals.{name}")
-        for name, entry in config.evals.items()
-    }
-    optim = make_options(OptimOptions, config.optim, "optim")
-    ema = make_options(EmaOptions, config.ema, "ema")
-    train = make_options(TrainOptions, config.train, "train")
-    if not isinstance(record["seed"], int):
-        raise ConfigError(f"seed={record['seed']!r} is not of type int.")
+    data, optim, ema, train, *eval_options = _options(config)
+    evals = dict(zip(config.evals, eval_options))
 
     train_source = source(data, data.train_split, stand_in=stand_in_data)
     evaluations = {
@@ -118,6 +110,28 @@ def experiment(config: ConfigDict, *, stand_in_data: bool = False) -> Experiment
         prefetch=data.prefetch,
         on_bad_example=data.on_bad_example,
     )
+
+
+def _options(config: ConfigDict) -> list[Any]:
+    """The options of data, optim, ema, train and each of evals; every problem is in one error."""
+    sections = [
+        (DataOptions, config.data, "data"),
+        (OptimOptions, config.optim, "optim"),
+        (EmaOptions, config.ema, "ema"),
+        (TrainOptions, config.train, "train"),
+        *((EvalOptions, entry, f"evals.{name}") for name, entry in config.evals.items()),
+    ]
+    found, problems = [], []
+    if not isinstance(config.seed, int):
+        problems.append(f"seed={config.seed!r} is not of type int.")
+    for options, values, name in sections:
+        try:
+            found.append(make_options(options, values, name))
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return found
 
 
 def source(data: DataOptions, split: str, *, stand_in: bool = False) -> Source:

@@ -5,6 +5,7 @@ forks a child that runs a function. JAX makes its threads when it is first used,
 fork. Programs compiled by one child are found by the next in JAX's persistent cache.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -112,6 +113,7 @@ class Nursery:
             patches: names of functions to call first, of this module or "module:name".
         """
         log = self._folder / f"child{len(self._children)}.log"
+        log.touch()
         request = {
             "call": function, "arguments": arguments, "devices": devices, "log": str(log),
             "kill_at": kill_at, "kill_with": kill_with, "patches": patches,
@@ -267,11 +269,15 @@ def _run_child(request: dict[str, Any]) -> Any:
 
 def _serve() -> None:
     import tensorboardX  # noqa: F401
+    import tiny_run
 
     import cvjax.build
     import cvjax.train.loop  # noqa: F401
     import launch  # noqa: F401
 
+    tiny_run.register()  # imports every model
+    gc.collect()
+    gc.freeze()  # children need not look through, and so copy, what is here already
     for line in sys.stdin:
         request = json.loads(line)
         if "poll" in request:

@@ -5,8 +5,8 @@ import os
 # A test must see the same machine everywhere: CPU, and no memory of compiled programs.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import jax  # noqa: E402
-import jaxtyping  # noqa: E402
+import jax
+import jaxtyping
 
 # Signatures in jaxtyping are checked at run time in tests (and only there).
 jaxtyping.install_import_hook(

@@ -126,9 +126,18 @@ class Batches:
 
     def _zeros(self, variables: Any, batch: Batch, mesh: Mesh | None) -> Any:
         """Sums of nothing, laid out as they will stay."""
-        shapes, _ = jax.eval_shape(self._measure, variables, batch)
-        make = partial(jax.tree.map, lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        return make() if mesh is None else jax.jit(make, out_shardings=_whole(mesh))()
+        leaves, structure = jax.tree.flatten((variables, batch))
+        inputs = (mesh, structure, tuple((np.shape(x), x.dtype) for x in leaves))
+        if inputs not in self._zero_makers:  # tracing the model takes longer than a small split
+            shapes, _ = jax.eval_shape(self._measure, variables, batch)
+            make = partial(jax.tree.map, lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+            layout = {} if mesh is None else {"out_shardings": _whole(mesh)}
+            self._zero_makers[inputs] = jax.jit(make, **layout)
+        return self._zero_makers[inputs]()
+
+    @cached_property
+    def _zero_makers(self) -> dict[Any, Callable[[], Any]]:
+        return {}
 
 
 def _mesh_of(batch: Batch) -> Mesh | None:

@@ -26,7 +26,7 @@ from cvjax.train.checkpoint import CheckpointError, Checkpoints, Restored
 from cvjax.train.experiment import Evaluation, Experiment, TrainOptions
 from cvjax.train.interrupt import Interruption
 from cvjax.train.plateau import EarlyStopping
-from cvjax.train.progress import Progress, clock, log
+from cvjax.train.progress import Progress, clock, figures_text, log
 from cvjax.train.restore import continue_from, initialise_from
 from cvjax.train.setup import Setup, batch_shapes, prepare
 from cvjax.train.sharding import describe_mesh, place_batch, replicated
@@ -44,6 +44,8 @@ from cvjax.vis.records import read_records
 
 # Steps that may be under way at once: dispatch runs ahead of the device, batches must not pile up.
 MAX_STEPS_IN_FLIGHT = 4
+# What is shown as the run goes; everything is in metrics.jsonl.
+_SHOWN = ("loss", "accuracy")
 # Pictures in the grid that shows what training sees.
 PREVIEW_IMAGES = 36
 
@@ -316,7 +318,7 @@ class _Session:
         record["elapsed_seconds"] = self._elapsed()
         if self.writer is not None:
             self.writer.write(self.step, record)
-        shown = {name: record[f"train/{name}"] for name in ("loss", "accuracy") if name in sums}
+        shown = {name: record[f"train/{name}"] for name in _SHOWN if name in sums}
         return {**shown, "images/s": record["train/images_per_second"]}
 
     def _evaluation_due(self, name: str) -> bool:
@@ -342,6 +344,9 @@ class _Session:
             results = self.evaluators[name].run(self.state)
             record = {f"{name}/{key}": value for key, value in results.scalars.items()}
             self.host["figures"] |= record
+            shown = {k: results.scalars[k] for k in _SHOWN if k in results.scalars}
+            if self.main_process:
+                log.info("step %d  %s: %s", self.step, name, figures_text(shown))
             if self.writer is not None:
                 seconds = {f"{name}_eval_seconds": time.monotonic() - started}
                 self.writer.write(self.step, {**record, **seconds})

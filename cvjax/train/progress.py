@@ -1,6 +1,7 @@
 """How far a run is: a bar on a terminal, plain lines elsewhere."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -61,7 +62,7 @@ class Progress:
         self._line_seconds = line_seconds
         self._last_line = float("-inf")
         self._bar = None
-        if stream.isatty() and not quiet:
+        if not quiet and _is_screen(stream):
             self._bar = tqdm(
                 total=total,
                 initial=start,
@@ -82,16 +83,15 @@ class Progress:
         """Shows metrics of the last steps."""
         if self._quiet:
             return
-        parts = [f"{name} {_figure(value)}" for name, value in figures.items()]
         if self._bar is not None:
-            self._bar.set_postfix_str("  ".join(parts))
+            self._bar.set_postfix_str(figures_text(figures))
             return
         now = time.monotonic()
         if now - self._last_line < self._line_seconds and step < self._total:
             return
         self._last_line = now
         eta = clock(self._seconds_left(step, now))
-        log.info("step %d/%d  %s  ETA %s", step, self._total, "  ".join(parts), eta)
+        log.info("step %d/%d  %s  ETA %s", step, self._total, figures_text(figures), eta)
 
     def close(self) -> None:
         """Ends the bar."""
@@ -110,6 +110,18 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _figure(value: Any) -> str:
-    value = float(value)
+def figures_text(figures: Mapping[str, Any]) -> str:
+    """ "loss 0.1234  images/s 5,678"."""
+    return "  ".join(f"{name} {_figure(float(value))}" for name, value in figures.items())
+
+
+def _figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _is_screen(stream: TextIO) -> bool:
+    """Whether a bar has room: pseudo-terminals of CI and containers may have no lines at all."""
+    try:
+        return stream.isatty() and os.get_terminal_size(stream.fileno()).lines > 1
+    except (OSError, ValueError):
+        return False

@@ -26,6 +26,9 @@ flags.DEFINE_bool("traceback", False, "Show where in the code an error comes fro
 
 def main(argv: list[str]) -> int:
     """Runs the command line `argv` and returns the exit status."""
+    if {"--help", "-help", "-h"} & set(argv):
+        print(f"{__doc__}\nFlags:\n{flags.FLAGS.module_help(__name__)}")
+        return 0
     from cvjax import build, config  # here: `--help` need not wait for JAX
     from cvjax.train import dry_run, loop
     from cvjax.train.progress import log, setup_logging

@@ -6,8 +6,6 @@ https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits
 
 import dataclasses
 
-from sklearn.datasets import load_digits
-
 from cvjax.data.source import InMemory, InMemoryData, in_memory_data, select_part
 
 
@@ -28,6 +26,8 @@ class Digits(InMemory):
     seed: int = 0
 
     def _load(self) -> InMemoryData:
+        from sklearn.datasets import load_digits  # here: importing it takes a second
+
         scans, labels = load_digits(return_X_y=True)
         indices = select_part(
             "digits",

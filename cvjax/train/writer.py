@@ -89,7 +89,7 @@ class _Events:
 
         folder.mkdir(exist_ok=True)
         self._summary, self._proto = summary, event_pb2
-        self._writer = event_file_writer.EventsWriter(str(folder / "events"), f".{os.getpid()}")
+        self._writer = event_file_writer.EventsWriter(str(folder / "events"), f".{time.time_ns()}")
         # TensorBoard hides what a killed run wrote of this step and of later ones.
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._write(first_step, session_log=start)
@@ -191,7 +191,8 @@ def git_commit() -> str | None:
             [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
         ).stdout.strip()
         status = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"],
+            # Results are what the code wrote, not the code.
+            [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":!*results/*"],
             capture_output=True,
             text=True,
             check=True,

@@ -327,9 +327,14 @@ def _differences(folder: Path, like: Any) -> list[str]:
     """Where the tree that lies in `folder` is not that of `like`, a line each."""
     reader = ocp.PyTreeCheckpointer()
     try:
-        tree = reader.metadata(folder).item_metadata.tree
+        found = reader.metadata(folder).item_metadata
+    except OSError as error:
+        raise CheckpointError(f"{folder} can't be read: {_root_cause(error)}") from error
     finally:
         reader.close()
+    if found is None:  # a run that goes on has just replaced it
+        raise CheckpointError(f"{folder} is gone or holds no state.")
+    tree = found.tree
     there, here = (
         {
             path_string(path): f"{np.dtype(leaf.dtype)}{list(leaf.shape)}"

@@ -1,10 +1,13 @@
 """Ctrl-C and SIGTERM end a run after the step under way; a second signal ends it at once."""
 
+import os
 import signal
 import threading
 from types import FrameType
 
 import jax
+
+STOPPING = b"\nstopping after this step, then saving; once more ends at once\n"
 
 
 class Interruption:
@@ -43,6 +46,7 @@ class Interruption:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         self._restore()
+        os.write(2, STOPPING)  # a handler must not go through buffers or locks
         if self._several:
             signal.raise_signal(signal.SIGTERM)
 

@@ -37,7 +37,7 @@ WORKLOADS = {
     "resnet50": (dict(name="resnet50"), 224 if ON_GPU else 96, 3, (16, 256)),
 }
 # One turn of a contender takes at least this long, so that clocks and threads settle.
-TURN_SECONDS = 0.5
+TURN_SECONDS = 3.0
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "tasks": {"losses", "metrics", "ops", "image"},
     "evaluators": {"metrics", "ops", "data"},
     "vis": {"ops", "image"},
-    "train": {"evaluators", "metrics", "data", "vis"},
+    "train": {"evaluators", "metrics", "data", "ops", "vis"},
     "config": set(),
     "build": {"config", "data", "evaluators", "image", "losses", "metrics", "models", "nn", "ops",
               "pretrained", "tasks", "train", "vis"},

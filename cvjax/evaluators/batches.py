@@ -20,6 +20,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from cvjax.ops.compiling import compiler_options
+
 Batch = Mapping[str, Any]
 
 
@@ -92,7 +94,12 @@ class Batches:
 
     @cached_property
     def _update(self) -> Callable[..., Any]:
-        return jax.jit(self._add, donate_argnums=2, static_argnums=3)
+        return jax.jit(
+            self._add,
+            donate_argnums=2,
+            static_argnums=3,
+            compiler_options=compiler_options(),
+        )
 
     def _add(
         self, variables: Any, batch: Batch, sums: Any, mesh: Mesh | None

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cvjax.data.pipeline import Reading, train_batch
+from cvjax.ops.compiling import compiler_options
 from cvjax.train.experiment import EmaOptions, Experiment
 from cvjax.train.optim import Optimizer, make_optimizer
 from cvjax.train.sharding import (
@@ -118,6 +119,7 @@ def prepare(
             in_shardings=(shardings, batch_sharding(mesh)),
             out_shardings=(shardings, replicated(mesh)),
             donate_argnums=0,
+            compiler_options=compiler_options(),
         ),
     )
 

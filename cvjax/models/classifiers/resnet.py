@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from cvjax.nn.conv import Conv
 from cvjax.nn.norm import BatchNorm
 from cvjax.ops.pool import global_avg_pool, max_pool
 
@@ -131,9 +130,9 @@ class Bottleneck(nn.Module):
         return nn.relu(_add_shortcut(self, x, y, train=train))
 
 
-def _conv(channels: int, window: int, *, stride: int = 1, dtype: Any, name: str) -> Conv:
+def _conv(channels: int, window: int, *, stride: int = 1, dtype: Any, name: str) -> nn.Conv:
     # Explicit padding: "SAME" would shift strided windows by a pixel against the reference weights.
-    return Conv(
+    return nn.Conv(
         channels,
         (window, window),
         strides=stride,

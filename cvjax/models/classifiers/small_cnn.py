@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from cvjax.nn.conv import Conv
 from cvjax.ops.pool import max_pool
 
 
@@ -35,7 +34,7 @@ class SmallCNN(nn.Module):
         features = {}
         x = image
         for i, channels in enumerate(self.channels, start=1):
-            conv = Conv(channels, (3, 3), kernel_init=init, dtype=self.dtype, name=f"conv{i}")
+            conv = nn.Conv(channels, (3, 3), kernel_init=init, dtype=self.dtype, name=f"conv{i}")
             x = max_pool(nn.relu(conv(x)), window=2)
             features[f"stride{2**i}"] = x
         x = x.reshape(x.shape[0], -1)

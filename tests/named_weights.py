@@ -1,10 +1,11 @@
 """Weights and inputs that are exact functions of their names, so that goldens need no checkpoint.
 
-The goldens in tests/golden/torchvision_*.npz are outputs of torchvision's models with these
-weights. Only the raw stream of PCG64 is drawn, and all but the last step is exact in float32, so
+The goldens in tests/golden/models/ are outputs of torchvision's (`tv_*`) and timm's models with
+these weights. Only the raw stream of PCG64 is drawn, and all but the last step is exact in float32, so
 the arrays are the same bits everywhere; `checksum` tells.
 """
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -12,30 +13,51 @@ import zlib
 
 import numpy as np
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "models"
 
 
-def load(name: str) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """(state by torch's names and layouts, image [B, H, W, C], torchvision's logits)."""
-    golden = np.load(GOLDEN / f"{name}.npz")
-    spec = json.loads(str(golden["spec"]))
+@dataclasses.dataclass(frozen=True)
+class Golden:
+    """One reference model's run.
+
+    Attributes:
+        spec: what was called, parameter and multiply-add counts, float32's own error.
+        state: its weights by PyTorch's names, in its layouts.
+        image: what went in, [B, H, W, C].
+        outputs: what came out, by name; `logits` among them.
+        stages: inner maps by module name: ([B, C, H, W], mean, std, min, max, 64 samples).
+    """
+
+    spec: dict
+    state: dict[str, np.ndarray]
+    image: np.ndarray
+    outputs: dict[str, np.ndarray]
+    stages: dict[str, tuple[list[int], np.ndarray]]
+
+
+def load(name: str) -> Golden:
+    arrays = dict(np.load(GOLDEN / f"{name}.npz"))
+    spec = json.loads(str(arrays.pop("spec")))
     state = {name: tensor(name, shape, *log2) for name, shape, *log2 in spec["state"]}
     assert checksum(state) == spec["state_crc32"]
-    return state, image(spec["input"]), golden["logits"]
+    rows = arrays.pop("stages")
+    stages = {entry[0]: (entry[1], row) for entry, row in zip(spec["stages"], rows)}
+    return Golden(spec, state, image(spec["input"]), arrays, stages)
 
 
 def tensor(name: str, shape: list[int], log2: int = 0) -> np.ndarray:
     leaf = name.rsplit(".", 1)[-1]
-    if leaf == "num_batches_tracked":
-        return np.zeros(shape, np.float32)
     u = uniform(name, shape)
-    if leaf == "running_var" or (leaf == "weight" and len(shape) == 1):
+    scales = ("gamma", "layer_scale", "lambda1", "lambda2")
+    if leaf == "running_var" or leaf in scales or ("weight" in leaf and len(shape) <= 1):
         values = 1 + np.float32(0.5) * u
-    elif leaf in ("running_mean", "bias"):
+    elif leaf == "running_mean" or leaf.endswith("bias"):
         values = np.float32(0.25) * u
-    else:
+    elif "weight" in leaf:
         gain = 2 if len(shape) > 2 else 1  # a convolution feeds a ReLU, a linear layer does not
         values = np.float32(math.sqrt(3 * gain / math.prod(shape[1:]))) * u
+    else:  # tokens, position tables
+        values = u
     return np.ldexp(values, log2).astype(np.float32)
 
 

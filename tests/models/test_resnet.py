@@ -1,6 +1,5 @@
 import jax
 import jax.numpy as jnp
-import named_weights
 import numpy as np
 import pytest
 
@@ -44,16 +43,6 @@ def test_projections_cost_two_convolutions_on_cifar():
     extra = (16 * 32 + 2 * 32) + (32 * 64 + 2 * 64)
     model = create("resnet20", num_classes=10, shortcut="projection")
     assert count(model) == 269_722 + extra
-
-
-@pytest.mark.parametrize("depth", [18, 34, 50])
-def test_logits_agree_with_torchvision(depth):
-    state, image, want = named_weights.load(f"torchvision_resnet{depth}")
-    model = create(f"resnet{depth}", num_classes=1000)
-    variables = from_torchvision(state)
-    apply = jax.jit(lambda v, x: model.apply(v, x, train=False)[0])
-    # torch's own float32 is up to 2.4e-6 from its float64, which the golden is.
-    np.testing.assert_allclose(apply(variables, image), want, rtol=0, atol=1e-5)
 
 
 def test_plain_twin_is_the_network_without_its_shortcuts():
@@ -123,37 +112,3 @@ def test_initial_convolutions_have_he_variance():
     kernel = params["stage1_block1"]["conv1"]["kernel"]  # 3x3, 64 -> 64
     np.testing.assert_allclose(kernel.std(), (2 / (9 * 64)) ** 0.5, rtol=0.02)
     assert (params["head"]["bias"] == 0).all()
-
-
-def from_torchvision(state):
-    """Our variables of a torchvision ResNet's state dict."""
-    variables = {"params": {}, "batch_stats": {}}
-    leaves = {
-        "running_mean": ("batch_stats", "mean"),
-        "running_var": ("batch_stats", "var"),
-        "bias": ("params", "bias"),
-    }
-    kinds = {4: (2, 3, 1, 0), 2: (1, 0)}  # OIHW -> HWIO, out-in -> in-out
-    for name, value in state.items():
-        *modules, leaf = name.split(".")
-        if leaf == "num_batches_tracked":
-            continue
-        if leaf == "weight":
-            collection, leaf = "params", "kernel" if value.ndim > 1 else "scale"
-            value = value.transpose(kinds.get(value.ndim, (0,)))
-        else:
-            collection, leaf = leaves[leaf]
-        node = variables[collection]
-        for module in our_path(modules):
-            node = node.setdefault(module, {})
-        node[leaf] = jnp.asarray(value)
-    return variables
-
-
-def our_path(modules):
-    if len(modules) == 1:
-        return [{"conv1": "stem_conv", "bn1": "stem_norm", "fc": "head"}[modules[0]]]
-    stage, block, module = modules[0][5:], int(modules[1]) + 1, modules[2]
-    if module == "downsample":
-        module = {"0": "shortcut_conv", "1": "shortcut_norm"}[modules[3]]
-    return [f"stage{stage}_block{block}", module.replace("bn", "norm")]

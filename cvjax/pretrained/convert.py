@@ -1,0 +1,176 @@
+"""State dicts of torchvision and timm to our variables and back, strictly.
+
+A family file, `cvjax/pretrained/<file of the model>.py`, holds
+
+* `SOURCES`: the libraries whose names it knows;
+* `torch_name(path, leaf, model, source) -> str`: what they call the array `leaf` of our module
+  at `path`, such as ("stage1_block1/conv1", "kernel"); `tensor_name` joins the usual ones;
+* optionally `layout(path, leaf, model, source) -> Layout | None`, where an array does not lie as
+  `layouts.natural` says, and `IGNORED`, regexes of their tensors that hold nothing learned.
+"""
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax import traverse_util
+
+from cvjax.models import create
+from cvjax.pretrained.layouts import Layout, natural
+
+Variables = dict[str, Any]
+
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+_COUNTER = "num_batches_tracked"
+_SHOWN = 20
+
+
+def tensor_name(module: str, leaf: str) -> str:
+    """`module` with PyTorch's name for our `leaf`: "layer1.0.bn1", "mean" -> "...running_mean"."""
+    return f"{module}.{_LEAVES.get(leaf, leaf)}"
+
+
+def from_torch(
+    model_name: str,
+    state_dict: Mapping[str, np.ndarray],
+    source: str = "torchvision",
+    *,
+    num_classes: int | None = 1000,
+    **fields: Any,
+) -> Variables:
+    """The variables of `create(model_name, num_classes=num_classes, **fields)`, as NumPy arrays.
+
+    `state_dict` maps `source`'s names to arrays in its layouts. Half precision is widened to
+    float32, exactly. `num_classes=None` drops the head.
+
+    Raises:
+        ValueError: naming every missing, unexpected, misshapen or mistyped tensor; or if nothing
+            is known of that model in that source.
+    """
+    model = create(model_name, num_classes=num_classes, **fields)
+    family = _family(model, model_name, source)
+    shapes = _shapes(model)
+    names = {path: _name(family, path, model, source) for path in shapes}
+    problems, arrays = [], {}
+    for path, name in names.items():
+        if name not in state_dict:
+            problems.append(f"missing: {name}, which {'/'.join(path)} asks for")
+            continue
+        layout = _layout(family, path, shapes[path], model, source)
+        given, shape = np.asarray(state_dict[name]), tuple(shapes[path].shape)
+        wanted = _torch_shape(layout, shape)
+        if given.shape != wanted:
+            problems.append(f"misshapen: {name} is {given.shape}, expected {wanted}")
+        elif not (jnp.issubdtype(given.dtype, jnp.floating) and given.dtype.itemsize <= 4):
+            problems.append(f"mistyped: {name} is {given.dtype}, expected float32 or narrower")
+        else:
+            array = layout.to_ours(given.astype(np.float32, copy=False))
+            arrays[path] = np.ascontiguousarray(array).reshape(shape)
+    known = set(names.values())
+    if num_classes is None:
+        whole = create(model_name, num_classes=1000, **fields)
+        known |= {_name(family, path, whole, source) for path in _shapes(whole)}
+    ignored = [*getattr(family, "IGNORED", ()), rf"(.*\.)?{_COUNTER}"]
+    problems += [
+        f"unexpected: {name}"
+        for name in state_dict
+        if name not in known and not any(re.fullmatch(p, name) for p in ignored)
+    ]
+    if problems:
+        shown = "\n  ".join(problems[:_SHOWN])
+        more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise ValueError(
+            f"these tensors are not {source}'s {model_name} with num_classes={num_classes}:\n"
+            f"  {shown}{more}"
+        )
+    return traverse_util.unflatten_dict(arrays)
+
+
+def to_torch(
+    model_name: str,
+    variables: Mapping[str, Any],
+    source: str = "torchvision",
+    *,
+    num_classes: int | None = 1000,
+    **fields: Any,
+) -> dict[str, np.ndarray]:
+    """The state dict of `variables` in `source`'s names and layouts; undoes `from_torch`.
+
+    The batch counters that PyTorch's normalisation layers carry are 0.
+
+    Raises:
+        ValueError: naming every array that is missing, unexpected or misshapen.
+    """
+    model = create(model_name, num_classes=num_classes, **fields)
+    family = _family(model, model_name, source)
+    shapes = _shapes(model)
+    given = traverse_util.flatten_dict(dict(variables))
+    problems = [f"missing: {'/'.join(path)}" for path in shapes if path not in given]
+    problems += [f"unexpected: {'/'.join(path)}" for path in given if path not in shapes]
+    problems += [
+        f"misshapen: {'/'.join(path)} is {np.shape(given[path])}, expected {shapes[path].shape}"
+        for path in shapes
+        if path in given and np.shape(given[path]) != shapes[path].shape
+    ]
+    if problems:
+        raise ValueError(f"these are no variables of {model_name}:\n  " + "\n  ".join(problems))
+    state = {}
+    for path, shape in shapes.items():
+        name = _name(family, path, model, source)
+        layout = _layout(family, path, shape, model, source)
+        state[name] = np.ascontiguousarray(layout.to_torch(np.asarray(given[path])))
+        if name.endswith(".running_mean"):
+            state[name.removesuffix("running_mean") + _COUNTER] = np.zeros((), np.int64)
+    return state
+
+
+def _family(model: nn.Module, model_name: str, source: str) -> ModuleType:
+    module = f"{__package__}.{type(model).__module__.rpartition('.')[2]}"
+    if importlib.util.find_spec(module) is None:
+        raise ValueError(f"no weights of other libraries are known for {model_name!r}")
+    family = importlib.import_module(module)
+    if source not in family.SOURCES:
+        raise ValueError(
+            f"{source!r} has no weights for {model_name!r}; there are: {', '.join(family.SOURCES)}"
+        )
+    return family
+
+
+def _shapes(model: nn.Module) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
+    size = getattr(model, "image_size", None) or 224
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
+    return traverse_util.flatten_dict(dict(variables))
+
+
+def _name(family: ModuleType, path: tuple[str, ...], model: nn.Module, source: str) -> str:
+    return family.torch_name("/".join(path[1:-1]), path[-1], model, source)
+
+
+def _layout(
+    family: ModuleType,
+    path: tuple[str, ...],
+    shape: jax.ShapeDtypeStruct,
+    model: nn.Module,
+    source: str,
+) -> Layout:
+    find = getattr(family, "layout", lambda *_: None)
+    special = find("/".join(path[1:-1]), path[-1], model, source)
+    return special or natural(path[-1], len(shape.shape))
+
+
+def _torch_shape(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return layout.to_torch(np.broadcast_to(np.float32(0), shape)).shape

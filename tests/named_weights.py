@@ -1,8 +1,8 @@
 """Weights and inputs that are exact functions of their names, so that goldens need no checkpoint.
 
 The goldens in tests/golden/models/ are outputs of torchvision's (`tv_*`) and timm's models with
-these weights. Only the raw stream of PCG64 is drawn, and all but the last step is exact in float32, so
-the arrays are the same bits everywhere; `checksum` tells.
+these weights. Only the raw stream of PCG64 is drawn, and all but the last step is exact in
+float32, so the arrays are the same bits everywhere; `checksum` tells.
 """
 
 import dataclasses

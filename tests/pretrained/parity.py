@@ -1,5 +1,7 @@
 """Our model with a reference's weights against the reference's outputs."""
 
+from collections.abc import Callable
+
 import jax
 import named_weights
 import numpy as np
@@ -8,18 +10,26 @@ from cvjax.models import create
 from cvjax.pretrained import from_torch, to_torch
 
 
+def channels_first(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Our maps as PyTorch's convolutional networks have them."""
+    return {k: x.transpose(0, 3, 1, 2) if x.ndim == 4 else x for k, x in features.items()}
+
+
 def check(
     golden_name: str,
     model_name: str,
     *,
     stages: dict[str, str],
     outputs: dict[str, str] | None = None,
+    to_reference: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = channels_first,
     **fields,
 ) -> None:
     """Weights go in and come back bit for bit; logits and maps agree to 1e-4.
 
     `stages`: our feature -> the reference's module whose output it is. `outputs`: likewise for
-    further outputs, such as auxiliary logits. Errors are relative to the standard deviation.
+    further outputs, such as auxiliary logits. `to_reference` lays our features out as the
+    reference does, and may add what is made of several. Errors are relative to the standard
+    deviation.
     """
     golden = named_weights.load(golden_name)
     source = golden.spec["library"]
@@ -39,13 +49,12 @@ def check(
     apply = jax.jit(lambda v, x: model.apply(v, x, train=False), compiler_options=quick)
     logits, features = jax.device_get(apply(variables, golden.image))
     _assert_close(logits, golden.outputs["logits"], "logits")
+    features = to_reference(features)
     for ours, theirs in (outputs or {}).items():
         _assert_close(features[ours], golden.outputs[theirs], ours)
     for ours, theirs in stages.items():
         shape, row = golden.stages[theirs]
         found = features[ours]
-        if found.ndim == 4:
-            found = found.transpose(0, 3, 1, 2)
         assert list(found.shape) == list(shape), ours
         flat = found.reshape(-1)
         samples = flat[(np.arange(64) * flat.size) // 64]

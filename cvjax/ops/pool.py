@@ -108,6 +108,26 @@ def global_avg_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
     return jnp.mean(x, axis=(1, 2), dtype=jnp.float32).astype(x.dtype)
 
 
+def adaptive_avg_pool(x: Float[Array, "b h w c"], output_size: Pair) -> Float[Array, "b h2 w2 c"]:
+    """The means of `output_size` bins that cover the map, as in PyTorch.
+
+    Bin i of n over a side of s pixels is [floor(i s / n), ceil((i + 1) s / n)): bins overlap where
+    n does not divide s, and repeat pixels where n is greater. Summed in float32.
+    """
+    height, width = _pair(output_size)
+    if x.shape[1:3] == (height, width):
+        return x
+    # All columns of a bin have as many rows: its mean is the mean of means.
+    rows = [x[:, low:high].mean(1, dtype=jnp.float32) for low, high in _bins(x.shape[1], height)]
+    y = jnp.stack(rows, axis=1)  # [B, H2, W, C]
+    columns = [y[:, :, low:high].mean(2) for low, high in _bins(x.shape[2], width)]
+    return jnp.stack(columns, axis=2).astype(x.dtype)
+
+
+def _bins(size: int, count: int) -> list[tuple[int, int]]:
+    return [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+
+
 def _pool_slices(
     x: Array,
     fill: np.ndarray,

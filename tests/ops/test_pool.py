@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from jax import lax
 
-from cvjax.ops.pool import avg_pool, global_avg_pool, max_pool
+from cvjax.ops.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
 
-GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "torch_pool.npz")
+FOLDER = pathlib.Path(__file__).parents[1] / "golden"
+GOLDEN = np.load(FOLDER / "torch_pool.npz")
 CASES = json.loads(str(GOLDEN["cases"]))
 STEM = {"window": 3, "stride": 2, "padding": 1}
 
@@ -86,6 +87,28 @@ def test_window_that_does_not_fit_is_an_error():
 def test_global_average_takes_any_size_and_sums_in_float32():
     x = jnp.full((1, 64, 65, 2), 0.1, jnp.bfloat16)
     np.testing.assert_array_equal(global_avg_pool(x), jnp.full((1, 2), 0.1, jnp.bfloat16))
+
+
+def test_adaptive_average_agrees_with_torch():
+    golden = np.load(FOLDER / "torch_adaptive_avg_pool.npz")
+    x = jnp.asarray(golden["input"])
+    for i, case in enumerate(json.loads(str(golden["cases"]))):
+        size = case["output_size"]
+        got = adaptive_avg_pool(x, tuple(size) if isinstance(size, list) else size)
+        # A mean of up to 180 values is rounded in another order.
+        np.testing.assert_allclose(got, golden[f"out{i}"], rtol=0, atol=2e-7, err_msg=str(case))
+
+
+def test_adaptive_average_to_one_is_global_and_to_the_same_size_nothing():
+    x = jax.random.normal(jax.random.key(0), (2, 5, 7, 3), jnp.bfloat16)
+    np.testing.assert_array_equal(adaptive_avg_pool(x, 1)[:, 0, 0], global_avg_pool(x))
+    np.testing.assert_array_equal(adaptive_avg_pool(x, (5, 7)), x)
+
+
+def test_adaptive_average_keeps_bins_without_infinities_finite():
+    x = jnp.zeros((1, 4, 4, 1)).at[0, 0, 0, 0].set(jnp.inf)
+    y = adaptive_avg_pool(x, 2)[0, :, :, 0]
+    np.testing.assert_array_equal(y, [[np.inf, 0], [0, 0]])
 
 
 def loop_gradient(x, weight, *, window, stride=None, padding=0):

@@ -8,5 +8,6 @@ called elsewhere.
 """
 
 from cvjax.pretrained.convert import from_torch, to_torch
+from cvjax.pretrained.state_dict import load_state_dict
 
-__all__ = ["from_torch", "to_torch"]
+__all__ = ["from_torch", "load_state_dict", "to_torch"]

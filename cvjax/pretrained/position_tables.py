@@ -12,7 +12,7 @@ def resize_position_table(
     state_dict: Mapping[str, np.ndarray],
     *,
     image_size: int,
-    patch: int = 16,
+    patch_size: int = 16,
     antialias: bool = True,
 ) -> dict[str, np.ndarray]:
     """`state_dict` with its position table for square images of `image_size`, for `from_torch`.
@@ -25,15 +25,17 @@ def resize_position_table(
     when the map shrinks, as Pillow's. False is plain PyTorch: a = -3/4, never widened.
 
     Raises:
-        ValueError: if there is no table, or `patch` does not divide `image_size`.
+        ValueError: if there is no table, or `patch_size` does not divide `image_size`.
     """
-    if image_size % patch:
-        raise ValueError(f"image_size={image_size} is not a multiple of the patch's size, {patch}")
+    if image_size % patch_size:
+        raise ValueError(
+            f"image_size={image_size} is not a multiple of the patch's size, {patch_size}"
+        )
     found = [name for name in NAMES if name in state_dict]
     if not found:
         raise ValueError(f"there is no position table: none of {', '.join(NAMES)}")
     table = np.asarray(state_dict[found[0]])
-    resized = resize_grid(table, image_size // patch, antialias=antialias)
+    resized = resize_grid(table, image_size // patch_size, antialias=antialias)
     return {**state_dict, found[0]: resized}
 
 

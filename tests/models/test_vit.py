@@ -50,7 +50,7 @@ def test_the_small_patch_variant_counts_as_the_paper_adds_up():
 
 
 def tiny(name="vit_tiny_patch4_32", **fields):
-    fields = {"num_classes": 3, "width": 8, "depth": 2, "image_size": 8, "patch": 4, **fields}
+    fields = {"num_classes": 3, "width": 8, "depth": 2, "image_size": 8, "patch_size": 4, **fields}
     return create(name, **fields)
 
 
@@ -116,7 +116,9 @@ def test_class_token_without_position_is_added_after_the_table():
 
 def test_layer_scale_starts_each_branch_small():
     model = tiny("deit3_small_patch16_224")
-    init = jax.jit(lambda: model.init(jax.random.key(0), IMAGES, train=False))
+    init = jax.jit(
+        lambda: model.init(jax.random.key(0), IMAGES, train=False), compiler_options=quick
+    )
     variables = init()
     for name in ("layer_scale1", "layer_scale2"):
         np.testing.assert_array_equal(variables["params"]["block1"][name], np.full(8, 1e-6, "f"))

@@ -28,9 +28,10 @@ LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=Fals
 class VisionTransformer(nn.Module):
     """Patches as tokens beside a class token, blocks of attention and MLP, a norm, a linear head.
 
-    The features are "stride<patch>", the patches' tokens laid out as a map after the last norm, and
-    "pooled", the class token. `image_size`: the images must be squares of this size, because every
-    patch has a learned position of its own (cvjax/pretrained/position_tables.py resizes a table).
+    The features are "stride<patch_size>", the patches' tokens laid out as a map after the last
+    norm, and "pooled", the class token. `image_size`: the images must be squares of this size,
+    because every patch has a learned position of its own (a table can be resized:
+    cvjax/pretrained/position_tables.py).
 
     `distilled`: a second token with a head of its own is to learn from a teacher; the logits are
     the mean of the two heads and "pooled" is the mean of the two tokens. With
@@ -44,12 +45,12 @@ class VisionTransformer(nn.Module):
     recompute a block in the backward pass instead of keeping its inner values.
 
     Raises:
-        ValueError: if an image is not `image_size` square, or `patch` does not divide it.
+        ValueError: if an image is not `image_size` square, or `patch_size` does not divide it.
     """
 
     num_classes: int | None
     width: int
-    patch: int = 16
+    patch_size: int = 16
     depth: int = 12
     head_width: int = 64
     image_size: int = 224
@@ -67,11 +68,11 @@ class VisionTransformer(nn.Module):
     def __call__(
         self, image: Float[Array, "b h w c"], *, train: bool
     ) -> tuple[Float[Array, "b k"] | None, dict[str, Array]]:
-        _check_size(self.image_size, self.patch, image.shape)
+        _check_size(self.image_size, self.patch_size, image.shape)
         x = nn.Conv(
             self.width,
-            (self.patch, self.patch),
-            strides=self.patch,
+            (self.patch_size, self.patch_size),
+            strides=self.patch_size,
             padding=0,
             dtype=self.dtype,
             name="patch_embedding",
@@ -106,7 +107,7 @@ class VisionTransformer(nn.Module):
         x = LayerNorm(dtype=self.dtype, name="norm")(x)
 
         patches = x[:, len(names) :].reshape(batch, side, side, width)
-        features = {f"stride{self.patch}": patches}
+        features = {f"stride{self.patch_size}": patches}
         features["pooled"] = (x[:, 0] + x[:, 1]) / 2 if self.distilled else x[:, 0]
         if self.num_classes is None:
             return None, features
@@ -157,9 +158,9 @@ class Block(nn.Module):
         return DropPath(self.drop_path)(y, train=train)
 
 
-def _check_size(size: int, patch: int, shape: tuple[int, ...]) -> None:
-    if size % patch:
-        raise ValueError(f"image_size={size} is not a multiple of the patch's size, {patch}")
+def _check_size(size: int, patch_size: int, shape: tuple[int, ...]) -> None:
+    if size % patch_size:
+        raise ValueError(f"image_size={size} is not a multiple of the patch's size, {patch_size}")
     if shape[1:3] != (size, size):
         raise ValueError(
             f"the images are {shape[1]}x{shape[2]}, but this model has positions for "
@@ -194,5 +195,5 @@ VARIANTS |= {
 }
 VARIANTS |= {
     "vit_b_16": (VisionTransformer, {"width": 768}),
-    "vit_tiny_patch4_32": (VisionTransformer, {"width": 192, "patch": 4, "image_size": 32}),
+    "vit_tiny_patch4_32": (VisionTransformer, {"width": 192, "patch_size": 4, "image_size": 32}),
 }

@@ -94,6 +94,32 @@ class Branches(nn.Module):
         return jnp.concatenate(ends, axis=-1)
 
 
+class InceptionStem(nn.Module):
+    """The first convolutions of Inception v3 and Inception-ResNet v2, all but one of them valid.
+
+    299 pixels become a 35x35 map of 192 channels (Szegedy et al. 2015, table 1,
+    https://arxiv.org/abs/1512.00567, whose last three layers are in the released code 1x1, 3x3
+    and a max-pool). Returns the map and {"stride2", "stride4"}.
+    """
+
+    kernel_init: nn.initializers.Initializer = HE_FAN_OUT
+    epsilon: float = 1e-3
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "b h w c"], *, train: bool
+    ) -> tuple[Float[Array, "b h2 w2 d"], dict[str, Array]]:
+        made = {"kernel_init": self.kernel_init, "epsilon": self.epsilon, "dtype": self.dtype}
+        x = ConvNorm(32, 3, stride=2, padding=0, name="conv1", **made)(image, train=train)
+        x = ConvNorm(32, 3, padding=0, name="conv2", **made)(x, train=train)
+        features = {"stride2": ConvNorm(64, 3, name="conv3", **made)(x, train=train)}
+        x = max_pool(features["stride2"], window=3, stride=2)
+        x = ConvNorm(80, name="conv4", **made)(x, train=train)
+        features["stride4"] = ConvNorm(192, 3, padding=0, name="conv5", **made)(x, train=train)
+        return max_pool(features["stride4"], window=3, stride=2), features
+
+
 def reduction(direct: int, double: tuple[int, int, int]) -> tuple[Branch, ...]:
     """The module that halves a map without a bottleneck ("Reduction-A").
 

@@ -1,4 +1,8 @@
-"""GoogLeNet: https://github.com/pytorch/vision, googlenet.py."""
+"""GoogLeNet: https://github.com/pytorch/vision, googlenet.py.
+
+The released weights see images in [-1, 1], mean 0.5 and deviation 0.5 of [0, 1] (their
+`transform_input`); random ones see whatever they get.
+"""
 
 import re
 

@@ -1,5 +1,6 @@
 """Image classification: one label an image, by softmax, one-vs-rest sigmoids or a hinge."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,8 @@ class Classification:
         l1, l2: l1 * sum |w| + l2 * sum w^2 is added in training.
         penalty_paths: which parameters l1 and l2 are about, a regular expression for whole paths.
         calibration_bins: bins of the expected calibration error.
+        aux_weight: aux_weight * L(logits) is added in training for each of the model's auxiliary
+            heads, whose logits are features["aux1_logits"] and so on; 0.3 is GoogLeNet's.
     """
 
     model: nn.Module
@@ -54,6 +57,7 @@ class Classification:
     l2: float = 0.0
     penalty_paths: str = WEIGHTS
     calibration_bins: int = 15
+    aux_weight: float = 0.3
 
     def __post_init__(self) -> None:
         problems = list(_option_problems(self))
@@ -94,35 +98,33 @@ class Classification:
         """The training loss, and {"metrics": {name: scalar}, "mutated": {collection: tree}}.
 
         Metrics: `loss`, the value that is minimised; `accuracy` of the batch as the model saw it,
-        for mixed examples against the label with the larger share; `penalty`, if there is one.
+        for mixed examples against the label with the larger share; `penalty`, if there is one;
+        `aux_loss`, what the auxiliary heads add, if there are any.
         `ema` is part of every task's signature and classification, having no teacher, takes none.
         """
         del ema
         collections = [name for name in variables if name != "params"]
-        (logits, _), mutated = self.model.apply(
+        (logits, features), mutated = self.model.apply(
             variables, _image(batch), train=True, rngs=rngs, mutable=collections
         )
-        label, valid = batch["label"], batch.get("valid")
-        values, counts = self._training_values(logits, label)
-        dominant = label
-        if "mixed_label" in batch:
-            share, other = batch["mix_weight"], batch["mixed_label"]
-            other_values, other_counts = self._training_values(logits, other)
-            values = (1 - share) * values + share * other_values
-            counts = (1 - share) * counts + share * other_counts
-            dominant = jnp.where(share > 0.5, other, label)
-        if self.reduction == "mean":
-            loss = losses.mean(values, valid, counts=counts)
-        else:
-            loss = losses.total(values, valid)
+        loss = self._batch_loss(logits, batch)
         figures = {}
+        auxiliary = [x for name, x in features.items() if re.fullmatch(r"aux\d+_logits", name)]
+        if auxiliary:
+            figures["aux_loss"] = self.aux_weight * sum(
+                self._batch_loss(logits, batch) for logits in auxiliary
+            )
+            loss = loss + figures["aux_loss"]
         if self.l1 or self.l2:
             figures["penalty"] = elastic_penalty(
                 variables["params"], l1=self.l1, l2=self.l2, paths=self.penalty_paths
             )
             loss = loss + figures["penalty"]
+        dominant = batch["label"]
+        if "mixed_label" in batch:
+            dominant = jnp.where(batch["mix_weight"] > 0.5, batch["mixed_label"], dominant)
         hits = metrics.in_top_k(logits, dominant, 1).astype(jnp.float32)
-        figures |= {"loss": loss, "accuracy": losses.mean(hits, valid)}
+        figures |= {"loss": loss, "accuracy": losses.mean(hits, batch.get("valid"))}
         return loss, {"metrics": figures, "mutated": dict(mutated)}
 
     def predict(
@@ -159,6 +161,18 @@ class Classification:
         if self.model.num_classes <= MAX_CONFUSION_CLASSES:
             found["confusion_matrix"] = metrics.ConfusionMatrix
         return clu.metrics.Collection.create(**found)
+
+    def _batch_loss(self, logits: Float[Array, "b k"], batch: Tree) -> Float[Array, ""]:
+        """What training minimises of these logits: the mean or the sum, of mixed labels too."""
+        values, counts = self._training_values(logits, batch["label"])
+        if "mixed_label" in batch:
+            share = batch["mix_weight"]
+            other_values, other_counts = self._training_values(logits, batch["mixed_label"])
+            values = (1 - share) * values + share * other_values
+            counts = (1 - share) * counts + share * other_counts
+        if self.reduction == "mean":
+            return losses.mean(values, batch.get("valid"), counts=counts)
+        return losses.total(values, batch.get("valid"))
 
     def _training_values(
         self, logits: Float[Array, "b k"], label: Int[Array, "b"]
@@ -222,5 +236,7 @@ def _option_problems(task: Classification) -> Iterator[str]:
         yield f"task.margin: only the hinges have one, not {task.loss_name}. Leave it at 1."
     if task.l1 < 0 or task.l2 < 0:
         yield f"task.l1, task.l2: got {task.l1} and {task.l2}, expected no negative penalty."
+    if task.aux_weight < 0:
+        yield f"task.aux_weight: got {task.aux_weight}, expected no negative weight."
     if task.calibration_bins < 1:
         yield f"task.calibration_bins: got {task.calibration_bins}, expected at least 1."

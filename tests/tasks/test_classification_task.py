@@ -192,6 +192,73 @@ def test_penalty_is_added_to_the_training_loss_and_reported():
     np.testing.assert_allclose(loss - loss_of(TASK, VARIABLES, BATCH)[0], penalty, rtol=1e-5)
 
 
+class TwoHeaded(nn.Module):
+    """Two auxiliary heads; only their and the main logits matter."""
+
+    num_classes: int = 7
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        x = image.reshape(image.shape[0], -1)
+        logits, aux1, aux2 = (
+            nn.Dense(self.num_classes, name=name)(x) for name in ("head", "aux1", "aux2")
+        )
+        return logits, {"pooled": x, "aux1_logits": aux1, "aux2_logits": aux2}
+
+
+def three_losses(task, batch):
+    """(what `task` minimises, its metrics, the losses of the three logits each on its own)."""
+    variables = jax.jit(task.init)(KEY, batch)
+    loss, aux = loss_of(task, variables, batch)
+    alone = []
+    for name in ("head", "aux1", "aux2"):
+
+        class Alone(nn.Module):
+            num_classes: int = 7
+            head: str = name
+
+            @nn.compact
+            def __call__(self, image, *, train):
+                x = image.reshape(image.shape[0], -1)
+                return nn.Dense(self.num_classes, name=self.head)(x), {}
+
+        params = {"params": {name: variables["params"][name]}}
+        alone.append(loss_of(replace(task, model=Alone()), params, batch)[0])
+    return loss, aux["metrics"], alone
+
+
+@pytest.mark.parametrize(
+    ("options", "changed"),
+    [
+        ({}, lambda batch: batch),
+        ({"reduction": "sum", "label_smoothing": 0.1}, lambda batch: mixed(batch, 0.3)),
+        ({"loss_name": "hinge"}, lambda b: b | {"valid": jnp.arange(6) < 4}),
+    ],
+)
+def test_auxiliary_heads_add_their_weighted_losses_in_training(options, changed):
+    task = Classification(TwoHeaded(), aux_weight=0.4, **options)
+    loss, figures, (main, *auxiliary) = three_losses(task, changed(BATCH))
+    np.testing.assert_allclose(loss, main + 0.4 * sum(auxiliary), rtol=1e-5)
+    np.testing.assert_allclose(figures["aux_loss"], 0.4 * sum(auxiliary), rtol=1e-5)
+    assert figures["loss"] == loss
+
+
+def test_auxiliary_weight_is_googlenets_unless_told_and_nothing_to_other_models():
+    assert TASK.aux_weight == 0.3
+    other = loss_of(replace(TASK, aux_weight=5.0), VARIABLES, BATCH)
+    jax.tree.map(np.testing.assert_array_equal, other, loss_of(TASK, VARIABLES, BATCH))
+
+
+def test_auxiliary_heads_learn_from_their_own_loss_alone():
+    task = Classification(TwoHeaded(), aux_weight=0.5)
+    variables = jax.jit(task.init)(KEY, BATCH)
+    gradient = jax.jit(jax.grad(lambda v, t: t.loss(v, BATCH)[0]), static_argnums=1)
+    whole, none = (gradient(variables, replace(task, aux_weight=w))["params"] for w in (0.5, 0.0))
+    assert not np.any(none["aux1"]["kernel"])
+    assert np.any(whole["aux1"]["kernel"])
+    np.testing.assert_allclose(whole["head"]["kernel"], none["head"]["kernel"], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("loss_name", "expected"),
     [("softmax", np.log(7)), ("sigmoid", 7 * np.log(2)), ("hinge", 6), ("squared_hinge", 6)],
@@ -280,6 +347,7 @@ def test_class_count_that_disagrees_with_the_data_is_an_error():
         ({"margin": 2.0}, "only the hinges have one"),
         ({"l2": -1.0}, r"task\.l1, task\.l2"),
         ({"calibration_bins": 0}, r"task\.calibration_bins"),
+        ({"aux_weight": -0.1}, r"task\.aux_weight: got -0\.1"),
         ({"model": Tiny(None)}, "a backbone without a head"),
     ],
 )

@@ -27,6 +27,7 @@ from cvjax.data.sources.tfds import Tfds
 from cvjax.data.views import View, make_view
 from cvjax.image.augment import eval_transform, train_transform
 from cvjax.image.normalize import denormalize
+from cvjax.pretrained.origin import variables_at
 from cvjax.tasks.classification import Classification
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
@@ -109,6 +110,7 @@ def experiment(config: ConfigDict, *, stand_in_data: bool = False) -> Experiment
         threads=data.threads,
         prefetch=data.prefetch,
         on_bad_example=data.on_bad_example,
+        other_weights=lambda origin: variables_at(origin, **_model_fields(plain(config.model))),
     )
 
 
@@ -214,9 +216,9 @@ def _fill_model(section: ConfigDict) -> None:
             section[name] = value
 
 
-def _model(fields: Mapping[str, Any], info: SourceInfo) -> Any:
-    fields = dict(fields)
-    name = fields.pop("name")
+def _model_fields(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The section with `model_name` for `name`, and a type for the type's name."""
+    fields = {"model_name" if key == "name" else key: value for key, value in section.items()}
     if isinstance(fields.get("dtype"), str):
         try:
             fields["dtype"] = jnp.dtype(fields["dtype"])
@@ -224,6 +226,12 @@ def _model(fields: Mapping[str, Any], info: SourceInfo) -> Any:
             raise ConfigError(
                 f"model.dtype={fields['dtype']!r}: use 'float32', 'bfloat16' or 'float16'."
             ) from None
+    return fields
+
+
+def _model(section: Mapping[str, Any], info: SourceInfo) -> Any:
+    fields = _model_fields(section)
+    name = fields.pop("model_name")
     if fields.get("num_classes") is None:  # as many as the data has
         fields["num_classes"] = info.num_classes
     if fields["num_classes"] is None:

@@ -1,4 +1,4 @@
-"""State dicts of torchvision and timm to our variables and back, strictly.
+"""State dicts of torchvision, timm and Keras to our variables and back, strictly.
 
 A family file, `cvjax/pretrained/<file of the model>.py`, holds
 
@@ -7,6 +7,9 @@ A family file, `cvjax/pretrained/<file of the model>.py`, holds
   at `path`, such as ("stage1_block1/conv1", "kernel"); `tensor_name` joins the usual ones;
 * optionally `layout(path, leaf, model, source) -> Layout | None`, where an array does not lie as
   `layouts.natural` says, and `IGNORED`, regexes of their tensors that hold nothing learned.
+
+Keras' names are in `cvjax/pretrained/keras/<file of the model>.py`, likewise; its arrays lie as
+ours do.
 """
 
 import importlib
@@ -23,7 +26,7 @@ from flax import linen as nn
 from flax import traverse_util
 
 from cvjax.models import create
-from cvjax.pretrained.layouts import Layout, natural
+from cvjax.pretrained.layouts import SAME, Layout, natural
 
 Variables = dict[str, Any]
 
@@ -35,7 +38,7 @@ _LEAVES = {
     "var": "running_var",
 }
 _COUNTER = "num_batches_tracked"
-_SHOWN = 20
+_SHOWN = 8
 
 
 def tensor_name(module: str, leaf: str) -> str:
@@ -63,38 +66,46 @@ def from_torch(
     model = create(model_name, num_classes=num_classes, **fields)
     family = _family(model, model_name, source)
     shapes = _shapes(model)
-    names = {path: _name(family, path, model, source) for path in shapes}
-    problems, arrays = [], {}
+    names = {path: _name(family, path, model, model_name, source) for path in shapes}
+    problems: dict[str, list[str]] = {
+        kind: [] for kind in ("missing", "unexpected", "misshapen", "mistyped")
+    }
+    arrays, other_classes = {}, set()
     for path, name in names.items():
         if name not in state_dict:
-            problems.append(f"missing: {name}, which {'/'.join(path)} asks for")
+            problems["missing"].append(f"{name}, which {'/'.join(path)} asks for")
             continue
         layout = _layout(family, path, shapes[path], model, source)
         given, shape = np.asarray(state_dict[name]), tuple(shapes[path].shape)
         wanted = _torch_shape(layout, shape)
         if given.shape != wanted:
-            problems.append(f"misshapen: {name} is {given.shape}, expected {wanted}")
+            problems["misshapen"].append(f"{name} is {given.shape}, expected {wanted}")
+            if path[1:] == ("head", "bias") and given.ndim == 1:
+                other_classes.add(given.size)
         elif not (jnp.issubdtype(given.dtype, jnp.floating) and given.dtype.itemsize <= 4):
-            problems.append(f"mistyped: {name} is {given.dtype}, expected float32 or narrower")
+            problems["mistyped"].append(f"{name} is {given.dtype}, expected float32 or narrower")
         else:
             array = layout.to_ours(given.astype(np.float32, copy=False))
             arrays[path] = np.ascontiguousarray(array).reshape(shape)
     known = set(names.values())
     if num_classes is None:
         whole = create(model_name, num_classes=1000, **fields)
-        known |= {_name(family, path, whole, source) for path in _shapes(whole)}
+        known |= {_name(family, path, whole, model_name, source) for path in _shapes(whole)}
     ignored = [*getattr(family, "IGNORED", ()), rf"(.*\.)?{_COUNTER}"]
-    problems += [
-        f"unexpected: {name}"
+    problems["unexpected"] = [
+        name
         for name in state_dict
         if name not in known and not any(re.fullmatch(p, name) for p in ignored)
     ]
-    if problems:
-        shown = "\n  ".join(problems[:_SHOWN])
-        more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    if any(problems.values()):
         raise ValueError(
-            f"these tensors are not {source}'s {model_name} with num_classes={num_classes}:\n"
-            f"  {shown}{more}"
+            f"these tensors are not {source}'s {model_name} with num_classes={num_classes}:"
+            + "".join(_listed(kind, found) for kind, found in problems.items())
+            + (
+                f"\n  They have {other_classes.pop()} classes; num_classes=None drops the head."
+                if len(other_classes) == 1
+                else ""
+            )
         )
     return traverse_util.unflatten_dict(arrays)
 
@@ -118,18 +129,23 @@ def to_torch(
     family = _family(model, model_name, source)
     shapes = _shapes(model)
     given = traverse_util.flatten_dict(dict(variables))
-    problems = [f"missing: {'/'.join(path)}" for path in shapes if path not in given]
-    problems += [f"unexpected: {'/'.join(path)}" for path in given if path not in shapes]
-    problems += [
-        f"misshapen: {'/'.join(path)} is {np.shape(given[path])}, expected {shapes[path].shape}"
-        for path in shapes
-        if path in given and np.shape(given[path]) != shapes[path].shape
-    ]
-    if problems:
-        raise ValueError(f"these are no variables of {model_name}:\n  " + "\n  ".join(problems))
+    problems = {
+        "missing": ["/".join(path) for path in shapes if path not in given],
+        "unexpected": ["/".join(path) for path in given if path not in shapes],
+        "misshapen": [
+            f"{'/'.join(path)} is {np.shape(given[path])}, expected {tuple(shapes[path].shape)}"
+            for path in shapes
+            if path in given and np.shape(given[path]) != tuple(shapes[path].shape)
+        ],
+    }
+    if any(problems.values()):
+        raise ValueError(
+            f"these are no variables of {model_name} with num_classes={num_classes}:"
+            + "".join(_listed(kind, found) for kind, found in problems.items())
+        )
     state = {}
     for path, shape in shapes.items():
-        name = _name(family, path, model, source)
+        name = _name(family, path, model, model_name, source)
         layout = _layout(family, path, shape, model, source)
         state[name] = np.ascontiguousarray(layout.to_torch(np.asarray(given[path])))
         if name.endswith(".running_mean"):
@@ -137,16 +153,72 @@ def to_torch(
     return state
 
 
-def _family(model: nn.Module, model_name: str, source: str) -> ModuleType:
-    module = f"{__package__}.{type(model).__module__.rpartition('.')[2]}"
-    if importlib.util.find_spec(module) is None:
+def likely_source(model_name: str, state_dict: Mapping[str, np.ndarray], **fields: Any) -> str:
+    """The library whose names for `model_name` most of `state_dict`'s are.
+
+    Raises:
+        ValueError: if no library's names of that model are known.
+    """
+    model = create(model_name, num_classes=1000, **fields)
+    known = sources(model)
+    if not known:
         raise ValueError(f"no weights of other libraries are known for {model_name!r}")
-    family = importlib.import_module(module)
-    if source not in family.SOURCES:
+    paths = _shapes(model)
+
+    def hits(source: str) -> int:
+        family = _family(model, model_name, source)
+        try:
+            return sum(
+                _name(family, path, model, model_name, source) in state_dict for path in paths
+            )
+        except ValueError:
+            return 0
+
+    return max(known, key=hits)
+
+
+def head_size(
+    model_name: str, state_dict: Mapping[str, np.ndarray], source: str, **fields: Any
+) -> int | None:
+    """How many classes the head in `state_dict` has; None if it has no head.
+
+    Raises:
+        ValueError: if nothing is known of that model in that source.
+    """
+    model = create(model_name, num_classes=1000, **fields)
+    family = _family(model, model_name, source)
+    for path, shape in _shapes(model).items():
+        name = _name(family, path, model, model_name, source)
+        if path[1] == "head" and path[-1] == "kernel" and name in state_dict:
+            layout = _layout(family, path, shape, model, source)
+            given = np.asarray(state_dict[name])
+            fits = given.ndim == len(_torch_shape(layout, tuple(shape.shape)))
+            return layout.to_ours(given).shape[-1] if fits else 1000
+    return None
+
+
+def sources(model: nn.Module) -> list[str]:
+    """The libraries whose weights are known for `model`."""
+    file = type(model).__module__.rpartition(".")[2]
+    found = []
+    for module in (f"{__package__}.{file}", f"{__package__}.keras.{file}"):
+        if importlib.util.find_spec(module) is not None:
+            found += getattr(importlib.import_module(module), "SOURCES", ())
+    return found
+
+
+def _family(model: nn.Module, model_name: str, source: str) -> ModuleType:
+    known = sources(model)
+    if not known:
+        raise ValueError(f"no weights of other libraries are known for {model_name!r}")
+    if source not in known:
         raise ValueError(
-            f"{source!r} has no weights for {model_name!r}; there are: {', '.join(family.SOURCES)}"
+            f"{source!r} has no weights for {model_name!r} that are known here; there are those "
+            f"of: {', '.join(known)}"
         )
-    return family
+    file = type(model).__module__.rpartition(".")[2]
+    folder = f"{__package__}.keras" if source == "keras" else __package__
+    return importlib.import_module(f"{folder}.{file}")
 
 
 def _shapes(model: nn.Module) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
@@ -156,8 +228,15 @@ def _shapes(model: nn.Module) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
     return traverse_util.flatten_dict(dict(variables))
 
 
-def _name(family: ModuleType, path: tuple[str, ...], model: nn.Module, source: str) -> str:
-    return family.torch_name("/".join(path[1:-1]), path[-1], model, source)
+def _name(
+    family: ModuleType, path: tuple[str, ...], model: nn.Module, model_name: str, source: str
+) -> str:
+    try:
+        return family.torch_name("/".join(path[1:-1]), path[-1], model, source)
+    except KeyError as error:
+        raise ValueError(
+            f"{source} has nothing like {'/'.join(path)} of {model_name!r} with these fields"
+        ) from error
 
 
 def _layout(
@@ -169,8 +248,13 @@ def _layout(
 ) -> Layout:
     find = getattr(family, "layout", lambda *_: None)
     special = find("/".join(path[1:-1]), path[-1], model, source)
-    return special or natural(path[-1], len(shape.shape))
+    return special or (SAME if source == "keras" else natural(path[-1], len(shape.shape)))
 
 
 def _torch_shape(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...]:
     return layout.to_torch(np.broadcast_to(np.float32(0), shape)).shape
+
+
+def _listed(kind: str, found: list[str]) -> str:
+    more = f"\n  and {len(found) - _SHOWN} more {kind}" if len(found) > _SHOWN else ""
+    return "".join(f"\n  {kind}: {line}" for line in found[:_SHOWN]) + more

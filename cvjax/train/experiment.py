@@ -25,7 +25,8 @@ class TrainOptions:
         sharding: "replicated" or "fsdp", see docs/scale.md.
         model_parallel: size of the mesh's model axis.
         resume: checkpoint folder or workdir to continue from, state and step and all.
-        init_from: checkpoint folder or workdir whose parameters to start from.
+        init_from: whose parameters to start from: a checkpoint folder, a workdir, a file of
+            torchvision's or timm's weights of this model, or "timm/NAME" on the hub.
         init_rules: pairs (target regex, source template or None), see `cvjax.train.restore`.
         tensorboard: whether to write TensorBoard events.
     """
@@ -103,6 +104,8 @@ class Experiment:
         train_transform: (key, batch) -> batch on the device, in training.
         eval_transform: batch -> batch on the device, in evaluation.
         preview_transform: as `train_transform`, back in [0, 1], for people to look at.
+        other_weights: `train.init_from` -> variables of the model as host arrays, or None where
+            it names no weights of another library.
     """
 
     config: Mapping[str, Any]
@@ -123,3 +126,4 @@ class Experiment:
     threads: int = 2
     prefetch: int = 2
     on_bad_example: str = "error"
+    other_weights: Callable[[str], Mapping[str, Any] | None] | None = None

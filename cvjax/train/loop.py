@@ -247,6 +247,7 @@ class _Session:
                 train.init_rules,
                 state,
                 report_path=self.workdir / "restore.json" if self.main_process else None,
+                other_weights=self.experiment.other_weights,
             )
         return state, host
 

@@ -5,10 +5,11 @@ matches a target's whole path wins; the template, with the regex's groups, names
 and None keeps the fresh value. Paths are those of parameters, such as `stage1_block1/conv1/kernel`,
 and the same rules hold for every collection (`params`, `batch_stats`). The plan is made from
 shapes and dtypes before an array is read, and whatever does not fit is one error that names it all.
+Weights of other libraries go the same way: who reads them arrives as an argument.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,20 +97,33 @@ def make_plan(target: Shapes, source: Shapes, rules: Rules) -> Plan:
 
 
 def initialise_from(
-    origin: str, rules: Rules, state: TrainState, *, report_path: Path | None = None
+    origin: str,
+    rules: Rules,
+    state: TrainState,
+    *,
+    report_path: Path | None = None,
+    other_weights: Callable[[str], Mapping[str, Any] | None] | None = None,
 ) -> TrainState:
     """`state` with parameters and statistics of the checkpoint at `origin`, by `rules`.
 
     `origin` is a workdir (its best checkpoint, else its newest) or one checkpoint folder; moving
-    averages are taken where the source kept them. The step stays 0 and the optimizer fresh. What
-    was loaded, kept and ignored is written to `report_path` and summarised in the log.
+    averages are taken where the source kept them. Otherwise it is what `other_weights` gives
+    variables for, {"params": ..., "batch_stats": ...} of host arrays, and not None. The step
+    stays 0 and the optimizer fresh. What was loaded, kept and ignored is written to `report_path`
+    and summarised in the log.
 
     Raises:
         ValueError: naming every uncovered, missing or misshapen parameter.
         CheckpointError: if there is no such checkpoint or it is damaged.
     """
-    folder = checkpoint_folder(origin, "best")
-    found = _found_variables(folder)
+    others = other_weights(origin) if other_weights is not None else None
+    if others is None:
+        folder = checkpoint_folder(origin, "best")
+        found, where = _found_variables(folder), str(folder)
+    else:
+        hosted = traverse_util.flatten_dict(dict(others), sep="/")
+        found = {path: ((x.shape, str(x.dtype)), (path,)) for path, x in hosted.items()}
+        where = origin
     target = _shapes({"params": state.params, **state.mutable})
     plan = make_plan(
         target, {path: shape for path, (shape, _) in found.items()}, rules or SAME_PATHS
@@ -125,14 +139,18 @@ def initialise_from(
         )
     fresh = {"params": state.params, **state.mutable}
     flat = traverse_util.flatten_dict(fresh, sep="/")
-    arrays = _read(folder, {found[source][1]: flat[path] for path, source in plan.load.items()})
+    wanted = {found[source][1]: flat[path] for path, source in plan.load.items()}
+    if others is None:
+        arrays = _read(folder, wanted)
+    else:
+        arrays = {(path,): _placed(hosted[path], like) for (path,), like in wanted.items()}
     # Copies, because two targets may load from one source and donated buffers must not alias.
     loaded = {path: jnp.copy(arrays[found[source][1]]) for path, source in plan.load.items()}
     variables = traverse_util.unflatten_dict({**flat, **loaded}, sep="/")
     params = variables.pop("params")
     if report_path is not None:
         report = {
-            "source": str(folder),
+            "source": where,
             "loaded": plan.load,
             "kept": plan.keep,
             "ignored": plan.ignored,
@@ -140,7 +158,7 @@ def initialise_from(
         write_json(report_path, report)
     log.info(
         "init_from %s: %d arrays loaded, %d kept fresh, %d of the source ignored",
-        folder, len(plan.load), len(plan.keep), len(plan.ignored),
+        where, len(plan.load), len(plan.keep), len(plan.ignored),
     )  # fmt: skip
     state = state.replace(params=params, mutable=variables)
     if state.ema is not None:
@@ -176,7 +194,9 @@ def checkpoint_folder(origin: str, which: str) -> Path:
         finally:
             checkpoints.close()
     if not path.is_dir():
-        raise CheckpointError(f"{origin}: there is no such workdir or checkpoint folder.")
+        raise CheckpointError(
+            f"{origin}: there is no such workdir, checkpoint folder or file of weights."
+        )
     problems = problems_of(path)
     if problems:
         raise CheckpointError(f"{path} is no sound checkpoint: {'; '.join(problems[:5])}.")
@@ -210,6 +230,12 @@ def _found_variables(folder: Path) -> dict[str, tuple[Any, tuple[str, ...]]]:
             shape = (tuple(leaf.shape), str(np.dtype(leaf.dtype)))
             found["/".join((collection, *keys))] = (shape, (*where, *keys))
     return found
+
+
+def _placed(array: np.ndarray, like: jax.Array) -> jax.Array:
+    """A host's array laid out and typed as the one that it will replace."""
+    array = np.asarray(array, like.dtype)
+    return jax.make_array_from_callback(array.shape, like.sharding, lambda index: array[index])
 
 
 def _read(folder: Path, wanted: Mapping[tuple[str, ...], jax.Array]) -> dict[tuple, jax.Array]:

@@ -1,0 +1,1 @@
+"""What Keras calls our arrays, one file a model family; see `cvjax.pretrained.convert`."""

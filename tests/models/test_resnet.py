@@ -2,8 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from cvjax.models import create
+from cvjax.nn.drop_path import DropPath
 
 
 def variables_of(model, size=64):
@@ -39,6 +41,59 @@ def test_cifar_resnet_and_its_plain_twin_have_the_published_parameters(depth, pa
     assert count(create(f"plain{depth}", num_classes=10)) == parameters
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("resnext50_32x4d", 25_028_904),
+        ("resnext101_32x8d", 88_791_336),
+        ("resnext101_64x4d", 83_455_272),
+        ("wide_resnet50_2", 68_883_240),
+        ("wide_resnet101_2", 126_886_696),
+        ("seresnet50", 28_088_024),
+        ("seresnet101", 49_326_872),
+        ("seresnet152", 66_821_848),
+        ("seresnext50_32x4d", 27_559_896),
+        ("resnet50d", 25_576_264),
+    ],
+)
+def test_descendant_has_the_parameters_of_torchvisions_or_timms(name, parameters):
+    assert count(create(name, num_classes=1000)) == parameters
+
+
+@pytest.mark.parametrize("depth", [18, 34, 101, 152])
+def test_deep_stem_costs_the_same_at_every_depth(depth):
+    seven = 7 * 7 * 3 * 64 + 2 * 64
+    deep = (9 * 3 * 32 + 2 * 32) + (9 * 32 * 32 + 2 * 32) + (9 * 32 * 64 + 2 * 64)
+    plain = count(create(f"resnet{depth}", num_classes=1000))
+    assert count(create(f"resnet{depth}d", num_classes=1000)) == plain + deep - seven
+
+
+@pytest.mark.parametrize(
+    ("groups", "parameters"),
+    [(8, 34_426_698), (16, 68_155_210)],  # 34.4 and 68.1 (cut off) million in table 7
+)
+def test_cifar_resnext_has_the_parameters_of_the_papers_table(groups, parameters):
+    def block(channels, inner, out):
+        convs = channels * inner + 9 * 64 * inner * (inner // (groups * 64)) + inner * out
+        shortcut = channels * out + 2 * out if channels != out else 0
+        return convs + 2 * (inner + inner + out) + shortcut
+
+    want = 27 * 64 + 2 * 64 + 1024 * 10 + 10
+    channels = 64
+    for i in range(3):
+        for _ in range(3):
+            want += block(channels, groups * 64 * 2**i, 256 * 2**i)
+            channels = 256 * 2**i
+    assert want == parameters
+    assert count(create(f"resnext29_{groups}x64d", num_classes=10)) == parameters
+
+
+def test_groups_of_a_resnext_widen_with_the_stages():
+    params = variables_of(create("resnext50_32x4d", num_classes=None))["params"]
+    kernels = [params[f"stage{i}_block2"]["conv2"]["kernel"].shape for i in (1, 2, 3, 4)]
+    assert kernels == [(3, 3, 4, 128), (3, 3, 8, 256), (3, 3, 16, 512), (3, 3, 32, 1024)]
+
+
 def test_projections_cost_two_convolutions_on_cifar():
     extra = (16 * 32 + 2 * 32) + (32 * 64 + 2 * 64)
     model = create("resnet20", num_classes=10, shortcut="projection")
@@ -67,6 +122,53 @@ def test_padded_shortcut_is_every_second_pixel_between_zero_channels():
     want = np.zeros((1, 4, 4, 8), np.float32)
     want[..., 2:6] = features["stride1"][:, ::2, ::2]
     np.testing.assert_array_equal(features["stride2"], want)
+
+
+def test_pooled_shortcut_is_the_mean_of_four_pixels_and_of_fewer_at_an_odd_border():
+    model = tiny(zero_init_residual=True).clone(shortcut="pool")
+    x = jax.random.normal(jax.random.key(0), (1, 7, 8, 3))
+    variables = jax.jit(lambda: model.init(jax.random.key(1), x, train=False))()
+    _, features = model.apply(variables, x, train=False)
+    before = np.asarray(features["stride1"])
+    kernel = variables["params"]["stage2_block1"]["shortcut_conv"]["kernel"][0, 0]
+    want = np.zeros((1, 4, 4, 4), np.float32)
+    for i in range(4):
+        for j in range(4):
+            want[:, i, j] = before[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((1, 2))
+    want = np.maximum(want @ np.asarray(kernel), 0) / np.sqrt(1 + 1e-5)
+    np.testing.assert_allclose(features["stride2"], want, atol=1e-5)
+
+
+def test_stochastic_depth_skips_a_block_only_in_training():
+    deep, shallow = tiny(drop_path=1.0).clone(stage_sizes=(1,)), tiny().clone(stage_sizes=())
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    variables = jax.jit(lambda: deep.init(jax.random.key(1), x, train=False))()
+
+    def pooled(model, *, train):
+        rngs = {"dropout": jax.random.key(5)}
+        (_, features), _ = model.apply(
+            variables, x, train=train, mutable=["batch_stats"], rngs=rngs
+        )
+        return features["pooled"]
+
+    np.testing.assert_array_equal(pooled(deep, train=True), pooled(shallow, train=True))
+    assert jnp.abs(pooled(deep, train=False) - pooled(shallow, train=False)).max() > 0.1
+
+
+def test_stochastic_depth_of_the_paper_keeps_40_of_54_blocks_on_average():
+    rates = []
+
+    def note(call, args, kwargs, context):
+        if isinstance(context.module, DropPath):
+            rates.append(context.module.rate)
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        variables_of(create("resnet110", num_classes=10, drop_path=0.5), size=8)
+    assert len(rates) == 54
+    assert rates[0] == pytest.approx(0.5 / 54)
+    assert rates[-1] == 0.5
+    assert sum(1 - rate for rate in rates) == pytest.approx(40.25)
 
 
 def test_zero_init_makes_a_block_the_identity():

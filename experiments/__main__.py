@@ -1,4 +1,4 @@
-"""Command line of the claims: list them, run one, check results, write the README's tables."""
+"""Command line of the claims: list them, run one, check results, write the documents' tables."""
 
 import argparse
 import os
@@ -10,7 +10,8 @@ from experiments.claim import ROOT, load_claims
 from experiments.runner import check_claim, read_result, run_claim, write_result
 from experiments.tables import stale_tables, write_tables
 
-README = ROOT / "README.md"
+# Whose tables are written from results.
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,9 +24,9 @@ def main(arguments: Sequence[str]) -> int:
         nargs="*",
         metavar="NAME",
         help="compare results with claims, recompute what is cheap; without a name: everything, "
-        "the README's tables too",
+        "the tables of README.md and docs/ too",
     )
-    parser.add_argument("--tables", action="store_true", help="rewrite the README's tables")
+    parser.add_argument("--tables", action="store_true", help="rewrite the documents' tables")
     options = parser.parse_args(arguments)
     if not (options.list or options.run or options.tables or options.check is not None):
         parser.print_usage()
@@ -42,8 +43,9 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{name}: {claim.statement}")
             print(f"wrote {write_result(run_claim(name, claim, environment)).relative_to(ROOT)}")
         if options.tables:
-            changed = write_tables(README)
-            print(f"README.md: {', '.join(changed) if changed else 'no table'} changed")
+            for document in DOCUMENTS:
+                changed = write_tables(document)
+                print(f"{document.name}: {', '.join(changed) if changed else 'no table'} changed")
         return _check(options.check) if options.check is not None else 0
     except ValueError as error:
         print(error, file=sys.stderr)
@@ -65,7 +67,7 @@ def _check(names: Sequence[str]) -> int:
         print(f"{name}: {'ok' if not found else f'{len(found)} problem(s)'}")
         problems += found
     if not names:
-        problems += stale_tables(README)
+        problems += [problem for document in DOCUMENTS for problem in stale_tables(document)]
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0

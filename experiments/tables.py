@@ -1,4 +1,4 @@
-"""The tables of README.md, made from results: nobody types a measured figure.
+"""The tables of README.md and docs/, made from results: nobody types a measured figure.
 
 A table stands between `<!-- table:NAME -->` and `<!-- /table -->`. NAME is
 
@@ -25,13 +25,13 @@ from experiments.machine import machine_kind
 _BLOCK = re.compile(r"<!-- table:(?P<name>[\w./-]+) -->\n(?P<body>.*?)<!-- /table -->", re.DOTALL)
 
 
-def write_tables(readme: Path, *, root: Path = ROOT) -> list[str]:
-    """The names of the tables that it changed in `readme`.
+def write_tables(document: Path, *, root: Path = ROOT) -> list[str]:
+    """The names of the tables that it changed in `document`.
 
     Raises:
         ValueError: if a table's result does not exist, or a table is not closed.
     """
-    text = readme.read_text(encoding="utf-8")
+    text = document.read_text(encoding="utf-8")
     changed = []
 
     def replaced(block: re.Match[str]) -> str:
@@ -40,22 +40,22 @@ def write_tables(readme: Path, *, root: Path = ROOT) -> list[str]:
             changed.append(block["name"])
         return f"<!-- table:{block['name']} -->\n{body}<!-- /table -->"
 
-    _require_closed(text, readme)
+    _require_closed(text, document)
     new = _BLOCK.sub(replaced, text)
     if new != text:
-        partial = readme.with_name(f".{readme.name}.partial")
+        partial = document.with_name(f".{document.name}.partial")
         partial.write_text(new, encoding="utf-8")
-        os.replace(partial, readme)
+        os.replace(partial, document)
     return changed
 
 
-def stale_tables(readme: Path, *, root: Path = ROOT) -> list[str]:
-    """What differs between the tables of `readme` and the results, [] if nothing."""
-    if not readme.exists():
-        return [f"{readme.name} does not exist"]
-    text = readme.read_text(encoding="utf-8")
+def stale_tables(document: Path, *, root: Path = ROOT) -> list[str]:
+    """What differs between the tables of `document` and the results, [] if nothing."""
+    if not document.exists():
+        return [f"{document.name} does not exist"]
+    text = document.read_text(encoding="utf-8")
     try:
-        _require_closed(text, readme)
+        _require_closed(text, document)
     except ValueError as error:
         return [str(error)]
     problems = []
@@ -67,7 +67,7 @@ def stale_tables(readme: Path, *, root: Path = ROOT) -> list[str]:
             continue
         if fresh != block["body"]:
             problems.append(
-                f"{readme.name}: table {block['name']} differs from the results; "
+                f"{document.name}: table {block['name']} differs from the results; "
                 "run `python -m experiments --tables`"
             )
     return problems
@@ -103,8 +103,10 @@ def format_value(value: Any, unit: str = "") -> str:
         return f"{text}%"
     if value == int(value) and abs(value) < 1e15:
         text = f"{int(value):,}"
+    elif abs(value) >= 1e4:
+        text = f"{value:,.0f}"
     else:
-        text = f"{value:,.4f}".rstrip("0") if 1 <= abs(value) < 1e4 else f"{value:.4g}"
+        text = f"{value:,.4f}".rstrip("0") if abs(value) >= 1 else f"{value:.4g}"
     return f"{text} {unit}".rstrip()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.__main__ import DOCUMENTS
 from experiments.tables import stale_tables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,9 +34,11 @@ def test_every_flag_that_the_readme_uses_exists():
     assert flags - {"config"} <= set(defined)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/scale.md"])
+@pytest.mark.parametrize(
+    "document", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name
+)
 def test_every_path_that_a_document_names_exists(document):
-    text = (ROOT / document).read_text()
+    text = document.read_text()
     named = re.findall(r"\b((?:configs|docs|cvjax|tests|experiments)/[\w./]*\w)(?!\w*[<*])", text)
     missing = [
         path for path in named
@@ -44,5 +47,6 @@ def test_every_path_that_a_document_names_exists(document):
     assert missing == []
 
 
-def test_the_tables_are_those_of_the_results():
-    assert stale_tables(ROOT / "README.md") == []
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_tables_are_those_of_the_results(document):
+    assert stale_tables(document) == []

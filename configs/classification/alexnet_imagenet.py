@@ -1,9 +1,10 @@
 """AlexNet on ImageNet with the recipe of the paper.
 
 Krizhevsky, Sutskever & Hinton 2012, "ImageNet classification with deep convolutional neural
-networks", https://papers.nips.cc/paper/4824, sections 4 and 5: batch 128, 90 epochs, learning rate 0.01 (the course's 0.001 is
-a slip) divided by 10 whenever the validation error stops falling, momentum 0.9, weight decay
-5e-4, dropout 0.5; crops of 227 of 256 pixels, mirrored, colours shifted along their principal axes.
+networks", https://papers.nips.cc/paper/4824, sections 4 and 5: batch 128, 90 epochs, learning rate
+0.01 (the course's 0.001 is a slip) divided by 10 whenever the validation error stops falling,
+momentum 0.9, weight decay 5e-4, dropout 0.5; crops of 227 of 256 pixels, mirrored, colours shifted
+along their principal axes.
 Published: 59.3% top-1 and 81.8% top-5 (table 2, one network, mean of ten crops).
 
     python launch.py --config configs/classification/alexnet_imagenet.py --workdir runs/alexnet

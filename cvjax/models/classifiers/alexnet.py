@@ -3,7 +3,8 @@
 `alexnet`: Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks",
 https://arxiv.org/abs/1404.5997; 61,100,840 parameters at 1000 classes.
 `alexnet_original`: Krizhevsky, Sutskever & Hinton 2012, "ImageNet classification with deep
-convolutional neural networks", https://papers.nips.cc/paper/4824; 60,965,224, with groups=1 62,378,344.
+convolutional neural networks", https://papers.nips.cc/paper/4824; 60,965,224, with groups=1
+62,378,344.
 """
 
 from typing import Any, ClassVar

@@ -1,7 +1,7 @@
 """Convolution, normalisation and nonlinearity in one."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -18,13 +18,14 @@ class ConvNorm(nn.Module):
     """`activation(BatchNorm(convolution of x))`, the convolution without a bias.
 
     Integers stand for (height, width) alike. `padding=None` pads by half of the (odd) window on
-    every side, so that stride 1 keeps the map's size; 0 is "valid".
+    every side, so that stride 1 keeps the map's size; 0 is "valid"; "SAME" is TensorFlow's, which
+    with a stride pads less at the top and left.
     """
 
     channels: int
     window: Pair = 1
     stride: Pair = 1
-    padding: Pair | None = None
+    padding: Pair | Literal["SAME"] | None = None
     groups: int = 1
     activation: Callable[[Array], Array] = nn.relu
     kernel_init: nn.initializers.Initializer = HE_FAN_OUT
@@ -35,12 +36,15 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
         window = _pair(self.window)
-        pad = (window[0] // 2, window[1] // 2) if self.padding is None else _pair(self.padding)
+        padding = self.padding
+        if padding != "SAME":
+            pad = _pair(padding) if padding is not None else (window[0] // 2, window[1] // 2)
+            padding = [(pad[0], pad[0]), (pad[1], pad[1])]
         x = Conv(
             self.channels,
             window,
             strides=_pair(self.stride),
-            padding=[(pad[0], pad[0]), (pad[1], pad[1])],
+            padding=padding,
             feature_group_count=self.groups,
             use_bias=False,
             kernel_init=self.kernel_init,

@@ -94,7 +94,7 @@ def main() -> None:
         text = table(top5(name))
         print(f"{name}\n{text}\n")
         if options.write:
-            between = rf"(<!-- table:{name} -->\n).*?(<!-- /table -->)"
+            between = rf"(<!-- photos:{name} -->\n).*?(<!-- /photos -->)"
             filled = re.sub(between, rf"\g<1>{text}\n\g<2>", DOCS.read_text(), flags=re.DOTALL)
             DOCS.write_text(filled)
 

@@ -65,8 +65,6 @@ def _reader(path: Path) -> Callable[[Path], Any]:
         start = file.read(512)
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return keras_file.read
-    if start.startswith(torch_file.LEGACY_START):
-        return torch_file.read_legacy
     if start.startswith(torch_file.ZIP_START):
         with zipfile.ZipFile(path) as archive:
             inside = [name.partition("/")[2] for name in archive.namelist()]
@@ -106,7 +104,10 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_pickle(path: Path) -> Any:
-    return read_pickle(io.BytesIO(path.read_bytes()))
+    content = read_pickle(io.BytesIO(path.read_bytes()))
+    if type(content) is int and content == torch_file.MAGIC_NUMBER:
+        return torch_file.read_legacy(path)
+    return content
 
 
 def _part(content: Any, key: str | None) -> Any:

@@ -17,9 +17,8 @@ import numpy as np
 
 from cvjax.pretrained.safe_pickle import Refused, read_pickle
 
-# The first pickle of the old format is this number; what the file then begins with.
+# The first pickle of the old format is this number.
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
-LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 ZIP_START = b"PK\x03\x04"
 
 _FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")

@@ -60,6 +60,11 @@ def test_every_type_shape_and_stride_that_torch_saves(form):
     assert_same(load_state_dict(FIXTURES / f"everything_{form}.pth"), everything())
 
 
+def test_old_format_by_a_newer_protocol_of_pickle():
+    found = load_state_dict(FIXTURES / "protocol4_legacy.pth")
+    assert_same(found, {"w": np.arange(3, dtype=np.float32)})
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_types_that_torch_saves_as_untyped_bytes(form):
     want = {

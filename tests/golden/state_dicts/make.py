@@ -46,6 +46,12 @@ def main() -> None:
     torch.manual_seed(0)
     save("everything_zip.pth", everything())
     save("everything_legacy.pth", everything(), legacy=True)
+    torch.save(
+        {"w": torch.arange(3.0)},
+        HERE / "protocol4_legacy.pth",
+        pickle_protocol=4,
+        _use_new_zipfile_serialization=False,
+    )
     small = {n: torch.arange(4).to(getattr(torch, n)) for n in ("float8_e4m3fn", "uint16")}
     save("new_types_zip.pth", small)
     save("new_types_legacy.pth", small, legacy=True)

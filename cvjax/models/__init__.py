@@ -18,7 +18,9 @@ from beartype import BeartypeConf
 from beartype.door import is_bearable
 from flax import linen as nn
 
-__all__ = ["create", "default_fields", "list_models"]
+from cvjax.models.info import ModelInfo, info
+
+__all__ = ["ModelInfo", "create", "default_fields", "info", "list_models"]
 
 _TYPES = BeartypeConf(is_pep484_tower=True)  # an int where a float is expected is fine
 

@@ -76,7 +76,7 @@ def test_same_padding_and_symmetric_padding_differ_by_a_pixel():
         kernel = variables["params"]["stem"]["conv"]["kernel"]
         kernel = jnp.zeros_like(kernel).at[1, 1].set(1)
         variables["params"]["stem"]["conv"]["kernel"] = kernel
-        (_, features), state = model.apply(
+        _, state = model.apply(
             variables, x, train=False, capture_intermediates=True, mutable=["intermediates"]
         )
         maps.append(state["intermediates"]["stem"]["conv"]["__call__"][0][0, 0, 0, 0])

@@ -233,7 +233,7 @@ def _name(
 ) -> str:
     try:
         return family.torch_name("/".join(path[1:-1]), path[-1], model, source)
-    except KeyError as error:
+    except (KeyError, AttributeError, IndexError) as error:  # no such name, no match of a pattern
         raise ValueError(
             f"{source} has nothing like {'/'.join(path)} of {model_name!r} with these fields"
         ) from error

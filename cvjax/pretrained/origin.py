@@ -12,6 +12,7 @@ _HUB = re.compile(
     r"(?:hf-hub:(?P<any>[\w.-]+/[\w.-]+)|(?P<timm>timm/[\w.-]+))(?:@(?P<rev>[\w./-]+))?"
 )
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+_NO_SUCH_FILE = ("EntryNotFoundError", "RemoteEntryNotFoundError")  # of huggingface_hub
 
 
 def variables_at(origin: str, model_name: str, **fields: Any) -> Variables | None:
@@ -59,7 +60,10 @@ def downloaded(name: str) -> Path:
         try:
             return Path(hf_hub_download(repository, file, revision=revision))
         except Exception as error:  # the hub's own, its HTTP library's, the file system's
-            problems.append(f"{file}: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            kind = type(error).__name__
+            problems.append(f"{file}: {kind}: {str(error).strip().splitlines()[0]}")
+            if kind not in _NO_SUCH_FILE:  # no network, no such model: the next file fails alike
+                break
     raise OSError(
         f"{name!r} was not downloaded and there is no such file here:\n  " + "\n  ".join(problems)
     )

@@ -6,6 +6,7 @@ import types
 
 import jax
 import jax.numpy as jnp
+import named_weights
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -14,6 +15,7 @@ from flax import traverse_util
 from cvjax import build
 from cvjax.models import create
 from cvjax.pretrained import to_torch
+from cvjax.pretrained.convert import likely_source
 from cvjax.pretrained.origin import variables_at
 from cvjax.train import loop
 from cvjax.train.checkpoint import CheckpointError
@@ -103,6 +105,19 @@ def test_another_models_file_names_what_does_not_fit(file):
         variables_at(str(file), "lenet5")
 
 
+@pytest.mark.parametrize(
+    ("golden", "model", "source"),
+    [
+        ("tv_efficientnet_b0", "efficientnet_b0", "torchvision"),
+        ("timm_tf_efficientnet_b0", "efficientnet_b0", "timm"),
+        ("tv_resnet18", "resnet18", "torchvision"),
+    ],
+)
+def test_whose_names_are_in_a_file_is_found_out(golden, model, source):
+    names = {entry[0]: np.zeros(0) for entry in named_weights.load(golden).spec["state"]}
+    assert likely_source(model, names) == source
+
+
 def test_folders_and_what_is_not_there_are_left_to_checkpoints(tmp_path):
     assert variables_at(str(tmp_path), "resnet18") is None
     assert variables_at("runs/nowhere", "resnet18") is None
@@ -110,6 +125,10 @@ def test_folders_and_what_is_not_there_are_left_to_checkpoints(tmp_path):
         CheckpointError, match="there is no such workdir, checkpoint folder or file"
     ):
         loaded(tmp_path / "nothing.pth", (), tmp_path)
+
+
+class EntryNotFoundError(Exception):
+    """As huggingface_hub calls it."""
 
 
 def hub(monkeypatch, answer):
@@ -139,7 +158,7 @@ def test_hub_names_are_downloaded_as_timms(monkeypatch, file, state, tmp_path):
 def test_hub_without_safetensors_gives_the_pickle(monkeypatch, file):
     def answer(name):
         if name.endswith("safetensors"):
-            raise LookupError("404: no such entry")
+            raise EntryNotFoundError("404: no such entry")
         return str(file)
 
     asked = hub(monkeypatch, answer)
@@ -151,9 +170,10 @@ def test_hub_that_does_not_answer_says_so(monkeypatch):
     def answer(name):
         raise ConnectionError("no route\nto host")
 
-    hub(monkeypatch, answer)
+    asked = hub(monkeypatch, answer)
     with pytest.raises(OSError, match=r"'timm/resnet18' was not downloaded(.|\n)*no route"):
         variables_at("timm/resnet18", "resnet18", **THIN)
+    assert len(asked) == 1  # not another minute of waiting for the other file
 
 
 def test_hub_without_its_package_says_what_to_install(monkeypatch):

@@ -127,7 +127,7 @@ def test_npz_with_objects_is_refused(tmp_path):
 
 
 def test_safetensors_keep_every_type(tmp_path):
-    state = {n: np.ascontiguousarray(x) for n, x in everything().items() if "128" not in n}
+    state = {n: np.ascontiguousarray(x) for n, x in everything().items() if "complex" not in n}
     safetensors.numpy.save_file(state, tmp_path / "x.safetensors")
     found = load_state_dict(tmp_path / "x.safetensors")
     assert_same({n: found[n] for n in state}, state)

@@ -48,10 +48,10 @@ def torch_name(path: str, leaf: str, model: nn.Module, source: str) -> str:
     block, module = re.fullmatch(r"(?:block(\d+)/?)?(.*)", path).groups()
     prefix = "" if block is None else _BLOCKS[source].format(int(block) - 1)
     if not module:  # an array of the model's or the block's own
-        return prefix + _known(names, leaf, source)
+        return prefix + names[leaf]
     if source == "torchvision" and module == "attention/qkv":
         return prefix + tensor_name(names[module], leaf).replace("attention.", "attention.in_proj_")
-    return prefix + tensor_name(_known(names, module, source), leaf)
+    return prefix + tensor_name(names[module], leaf)
 
 
 def current_names(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -65,9 +65,3 @@ def current_names(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
         return re.sub(r"mlp\.linear_[12]\.", lambda found: today[found[0]], name)
 
     return {renamed(name): value for name, value in state_dict.items()}
-
-
-def _known(names: Mapping[str, str], ours: str, source: str) -> str:
-    if ours not in names:
-        raise ValueError(f"{source}'s vision transformers have no {ours!r}")
-    return names[ours]

@@ -37,7 +37,7 @@ def test_parameters_are_torchvisions(name, parameters):
 @pytest.mark.parametrize(
     ("name", "blocks", "widths"),
     [
-        ("regnet_x_400mf", (1, 2, 7, 12), (32, 64, 160, 400)),
+        ("regnet_x_800mf", (1, 3, 7, 5), (64, 128, 288, 672)),
         ("regnet_x_3_2gf", (2, 6, 15, 2), (96, 192, 432, 1008)),
         ("regnet_y_400mf", (1, 3, 6, 6), (48, 104, 208, 440)),
         ("regnet_y_32gf", (2, 5, 12, 1), (232, 696, 1392, 3712)),
@@ -46,6 +46,21 @@ def test_parameters_are_torchvisions(name, parameters):
 def test_line_of_widths_gives_the_stages_of_the_papers_table(name, blocks, widths):
     model = create(name, num_classes=None)
     assert (model.stage_sizes, model.widths) == (blocks, widths)
+
+
+@pytest.mark.parametrize(
+    ("name", "paper", "torchvision"),
+    [
+        ("regnet_x_400mf", (32, 64, 160, 384), (32, 64, 160, 400)),
+        ("regnet_y_800mf", (64, 128, 320, 768), (64, 144, 320, 784)),
+        ("regnet_y_8gf", (168, 448, 896, 2016), (224, 448, 896, 2016)),
+    ],
+)
+def test_three_nets_are_a_little_wider_than_in_the_paper(name, paper, torchvision):
+    model = create(name, num_classes=None)
+    assert model.widths == torchvision
+    apart = {a - b for a, b in zip(torchvision, paper)}
+    assert apart <= {0, model.group_width}
 
 
 def test_gate_is_a_quarter_of_what_enters_the_block():

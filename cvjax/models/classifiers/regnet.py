@@ -98,13 +98,18 @@ def stages_of(
     Block j would have initial_width + slope j channels (eq. 2). That is rounded to the nearest
     initial_width ratio^s, s an integer (eq. 3, 4), to a multiple of 8, and to one of the group's
     width; blocks of equal width are a stage.
+
+    Differs from the paper: halves are rounded up, and down never by more than a tenth, as in
+    torchvision. That widens a stage of regnet_x_400mf (400 for 384), two of regnet_y_800mf (144
+    and 784 for 128 and 768) and one of regnet_y_8gf (224 for 168).
     """
     line = initial_width + slope * np.arange(depth)
     power = np.round(np.log(line / initial_width) / np.log(ratio))
     widths = (np.round(initial_width * ratio**power / 8) * 8).astype(int)
     channels, blocks = np.unique(widths, return_counts=True)
     groups = np.minimum(group_width, channels)
-    channels = (np.round(channels / groups) * groups).astype(int)
+    nearest = (channels + groups // 2) // groups * groups
+    channels = np.where(nearest < 0.9 * channels, nearest + groups, nearest)
     return tuple(map(int, blocks)), tuple(map(int, channels))
 
 

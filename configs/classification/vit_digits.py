@@ -44,7 +44,7 @@ def get_config(arg: str = "") -> ConfigDict:
         schedule=dict(name="cosine", warmup=5.0),
     )
     config.evals = dict(test=dict(split="test", every=200))
-    config.train = dict(epochs=float(options.epochs), log_every=20, checkpoint_every=400)
+    config.train = dict(epochs=float(options.epochs), log_every=20, checkpoint_every=200)
     if options.smoke:
         config.model.depth = 1
         config.data.batch_size = 16

@@ -5,8 +5,10 @@ the sum below of shifted slices, one a tap of the window, which compiles to one 
 (docs/performance.md). Accelerators keep XLA's convolution.
 """
 
+import functools
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -29,6 +31,10 @@ def depthwise_conv(
     where `x` is narrower; the result has the type of `x`.
     """
 
+    stride, dilation = tuple(stride), tuple(dilation)
+    if not isinstance(padding, str):
+        padding = tuple((low, high) for low, high in padding)
+
     def taps(x: Array, kernel: Array) -> Array:
         return _sum_of_taps(x, kernel, stride, padding, dilation)
 
@@ -46,8 +52,14 @@ def depthwise_conv(
     return lax.platform_dependent(x, kernel, cpu=taps, default=convolution)
 
 
+# Jitted so that layers of one shape are traced once: a 7x7 window is 200 operations.
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _sum_of_taps(
-    x: Array, kernel: Array, stride: Sequence[int], padding: Padding, dilation: Sequence[int]
+    x: Array,
+    kernel: Array,
+    stride: tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
 ) -> Array:
     window = kernel.shape[:-2]
     reach = [d * (w - 1) + 1 for w, d in zip(window, dilation)]

@@ -23,7 +23,8 @@ def without_branch(module):
         return np.full(leaf.shape, names[-1] in ("scale", "var"), np.float32)
 
     variables = jax.tree_util.tree_map_with_path(fill, shapes)
-    apply = jax.jit(lambda v: module.apply(v, x, train=False))
+    quick = {"xla_backend_optimization_level": 0}  # to compile takes longest here
+    apply = jax.jit(lambda v: module.apply(v, x, train=False), compiler_options=quick)
     return apply(variables), variables["params"]
 
 

@@ -31,7 +31,7 @@ class RegNet(nn.Module):
     widths: tuple[int, ...]
     group_width: int
     squeeze: float = 0.0
-    width: int = 32
+    stem_width: int = 32
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -39,7 +39,7 @@ class RegNet(nn.Module):
         self, image: Float[Array, "b h w c"], *, train: bool
     ) -> tuple[Float[Array, "b k"] | None, dict[str, Array]]:
         features = {}
-        x = ConvNorm(self.width, 3, 2, dtype=self.dtype, name="stem")(image, train=train)
+        x = ConvNorm(self.stem_width, 3, 2, dtype=self.dtype, name="stem")(image, train=train)
         features["stride2"] = x
         for i, (blocks, width) in enumerate(zip(self.stage_sizes, self.widths)):
             for j in range(blocks):

@@ -51,8 +51,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config.evals = dict(validation=dict(split="validation"))
     config.train = dict(epochs=float(options.epochs), log_every=100, monitor="validation/accuracy")
     if options.smoke:
-        config.model.update(num_classes=10, stage_sizes=(1, 1))
+        config.model.update(num_classes=10, stage_sizes=(0, 1))
         config.data = dict(name="digits", image_size=75, channels=3, batch_size=4)
+        config.data.options = dict(test_fraction=0.02)
         config.optim.schedule = dict(name="constant")
         config.evals = dict(validation=dict(split="test", every=2))
         config.train = dict(steps=2, log_every=1, monitor="validation/accuracy")

@@ -1,6 +1,8 @@
 """The contract that every discovered model keeps (cvjax/models)."""
 
+import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -9,40 +11,87 @@ import pytest
 
 from cvjax.models import create, list_models
 
-SIZE = 64  # legal for every model
 # Compiling takes nearly all of the time here; unoptimised code is compiled five times as fast.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 # Fields that make a deep or wide model cheap to compile and leave it the same kind of model.
-SMALLER = {"stage_sizes": (1, 1), "width": 8, "hidden": 16}
+SMALLER = {"width": 8, "hidden": 16, "depth": 2}
+STRIDES = ("stride1", "stride2", "stride4", "stride8", "stride16", "stride32")
+# Shallow as they get, their gradient still takes over ten seconds to compile.
+SLOW_GRADIENT = {"inception_resnet_v2", "inception_v4", "nasnetalarge", "nasnetamobile"}
 
 
 def shallow(name, **fields):
+    """One block a stage, narrow, of few pixels where the size is fixed."""
     model = create(name, **fields)
     smaller = {k: v for k, v in SMALLER.items() if type(getattr(model, k, None)) is type(v)}
+    if isinstance(stages := getattr(model, "stage_sizes", None), tuple):
+        smaller["stage_sizes"] = (1,) * len(stages)
+    if fixed_size(model):
+        smaller["image_size"] = 4 * getattr(model, "patch_size", 16)
     return model.clone(**smaller)
 
 
-# Variants that differ in depth alone are one model when shallow.
-KINDS = {repr(shallow(name, num_classes=5)): name for name in reversed(list_models())}
-KINDS = sorted(KINDS.values())
+def kind(name):
+    """What is left of a model when numbers but 0 and 1 count as the same."""
+
+    def rough(value):
+        if isinstance(value, (tuple, list)):
+            return tuple(rough(v) for v in value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return value if value in (0, 1) else "number"
+        return value
+
+    model = shallow(name, num_classes=5)
+    fields = dataclasses.fields(model)
+    return repr([type(model), [(f.name, rough(getattr(model, f.name))) for f in fields]])
 
 
-def shapes(model, height=SIZE, width=SIZE, batch=2, channels=3):
+def fixed_size(model):
+    return getattr(model, "image_size", None)
+
+
+def smallest(model, wished):
+    """A legal side that is at least `wished`, where the model leaves a choice."""
+    return fixed_size(model) or max(wished, getattr(model, "smallest_image", 0))
+
+
+# Variants that differ in depth and widths alone are one kind of model.
+KINDS = sorted({kind(name): name for name in reversed(list_models())}.values())
+OF_ANY_SIZE = [name for name in KINDS if not fixed_size(create(name, num_classes=5))]
+OF_ONE_SIZE = [name for name in KINDS if name not in OF_ANY_SIZE]
+# What compiles runs for the last kind of each class, and for the others where slow tests do.
+LAST_OF_CLASS = {type(create(name, num_classes=5)): name for name in KINDS}.values()
+
+
+def or_slow(fast):
+    return [n if n in fast else pytest.param(n, marks=pytest.mark.slow) for n in KINDS]
+
+
+COMPILED = or_slow(LAST_OF_CLASS)
+DIFFERENTIATED = or_slow(set(LAST_OF_CLASS) - SLOW_GRADIENT)
+
+
+@functools.cache
+def shapes(model, height, width, batch=2, channels=3):
     """(variables, logits, features) as shapes; nothing is computed."""
+    x = jax.ShapeDtypeStruct((batch, height, width, channels), jnp.float32)
+    (logits, features), variables = jax.eval_shape(
+        lambda x: model.init_with_output(jax.random.key(0), x, train=False), x
+    )
+    return variables, logits, features
 
-    def both():
-        x = jnp.zeros((batch, height, width, channels))
-        variables = model.init(jax.random.key(0), x, train=False)
-        return variables, *model.apply(variables, x, train=False)
 
-    return jax.eval_shape(both)
+def square_shapes(model):
+    side = smallest(model, 64)
+    return shapes(model, side, side)
 
 
 @functools.cache
 def random_run(name):
     """The shallow model at random parameters: (model, variables, images)."""
     model = shallow(name, num_classes=5)
-    variables, _, _ = shapes(model, 32, 32)
+    side = smallest(model, 32)
+    variables, _, _ = shapes(model, side, side)
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):
@@ -53,41 +102,75 @@ def random_run(name):
         return noise / np.float32(fan_in**0.5) if leaf.ndim > 1 else np.float32(0.1) * noise
 
     variables = jax.tree_util.tree_map_with_path(draw, variables)
-    return model, variables, rng.standard_normal((4, 32, 32, 3)).astype(np.float32)
+    return model, variables, rng.standard_normal((4, side, side, 3)).astype(np.float32)
 
 
 def test_there_are_models():
     assert len(KINDS) >= 8
 
 
-@pytest.mark.parametrize("name", list_models("*"))
+@pytest.mark.parametrize("name", KINDS)
 def test_logits_and_features_have_the_promised_shapes(name):
-    _, logits, features = shapes(create(name, num_classes=7))
+    check_shapes(shallow(name, num_classes=7))
+
+
+# tests/models/test_<family>.py counts the parameters of all at full depth.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_models())
+def test_at_full_depth_too(name):
+    check_shapes(create(name, num_classes=7))
+
+
+def check_shapes(model):
+    side = smallest(model, 64)
+    _, logits, features = square_shapes(model)
     assert logits.shape == (2, 7)
     assert features["pooled"].ndim == 2
-    _, _, larger = shapes(create(name, num_classes=7), SIZE + 64, SIZE + 128)
-    for key, map_ in features.items():
-        if key == "pooled":
-            continue
+    assert set(features) <= {"pooled", *STRIDES}
+    for key in set(features) - {"pooled"}:
         stride = int(key.removeprefix("stride"))
-        # Maps of networks without padding are smaller by a border, but grow by 1 every stride.
-        grown = (larger[key].shape[1] - map_.shape[1], larger[key].shape[2] - map_.shape[2])
-        assert grown == (64 // stride, 128 // stride), key
-        assert SIZE / stride - 8 < map_.shape[1] <= SIZE / stride
+        batch, height, width, _ = features[key].shape
+        assert batch == 2, key
+        # Maps of networks without padding are smaller by a border.
+        assert side / stride - 8 < height == width <= math.ceil(side / stride), key
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", OF_ANY_SIZE)
+def test_a_map_grows_by_a_pixel_every_stride(name):
+    model = shallow(name, num_classes=7)
+    side = smallest(model, 64)
+    _, _, features = square_shapes(model)
+    _, _, larger = shapes(model, side + 64, side + 128)
+    for key in set(features) - {"pooled"}:
+        stride = int(key.removeprefix("stride"))
+        grown = [b - a for a, b in zip(features[key].shape[1:3], larger[key].shape[1:3])]
+        assert grown == [64 // stride, 128 // stride], key
+    assert features["pooled"].shape[0] == larger["pooled"].shape[0]
+
+
+@pytest.mark.parametrize("name", OF_ANY_SIZE)
 def test_odd_and_oblong_images_and_any_channels_are_legal(name):
-    for height, width, channels in ((33, 47, 1), (61, 32, 4)):
-        _, logits, features = shapes(shallow(name, num_classes=3), height, width, 1, channels)
-        assert logits.shape == (1, 3)
-        assert all(min(map_.shape) > 0 for map_ in features.values())
+    model = shallow(name, num_classes=3)
+    height, width = smallest(model, 33), smallest(model, 33) + 14
+    _, logits, features = shapes(model, height, width, batch=1, channels=1)
+    assert logits.shape == (1, 3)
+    assert all(min(map_.shape) > 0 for map_ in features.values())
+
+
+@pytest.mark.parametrize("name", OF_ONE_SIZE)
+def test_another_image_size_is_refused_in_plain_words(name):
+    model = shallow(name, num_classes=7)
+    side = fixed_size(model)
+    for height, width in ((side + 32, side), (side // 2, side // 2)):
+        with pytest.raises(ValueError, match=str(side)) as error:
+            shapes(model, height, width)
+        assert str(height) in str(error.value)
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_no_classes_means_no_head(name):
-    whole, _, with_head = shapes(shallow(name, num_classes=7))
-    backbone, logits, features = shapes(shallow(name, num_classes=None))
+    whole, _, with_head = square_shapes(shallow(name, num_classes=7))
+    backbone, logits, features = square_shapes(shallow(name, num_classes=None))
     assert logits is None
     assert jax.tree.map(jnp.shape, features) == jax.tree.map(jnp.shape, with_head)
     left = set(backbone.get("params", {}))
@@ -101,14 +184,13 @@ def test_no_classes_means_no_head(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_bfloat16_compute_keeps_float32_parameters_and_logits(name):
-    for dtype in (jnp.bfloat16, "bfloat16"):
-        variables, logits, features = shapes(shallow(name, num_classes=7, dtype=dtype))
-        assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-        assert logits.dtype == jnp.float32
-        assert {leaf.dtype for leaf in features.values()} == {jnp.dtype("bfloat16")}
+    variables, logits, features = square_shapes(shallow(name, num_classes=7, dtype="bfloat16"))
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert logits.dtype == jnp.float32
+    assert {leaf.dtype for leaf in features.values()} == {jnp.dtype("bfloat16")}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", DIFFERENTIATED)
 def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(name):
     model, variables, images = random_run(name)
     rngs = {"dropout": jax.random.key(3)}
@@ -130,11 +212,33 @@ def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(name):
         assert np.any(leaf), where
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_evaluation_treats_every_image_on_its_own_and_changes_nothing(name):
-    model, variables, images = random_run(name)
-    apply = quick_jit(lambda x: model.apply(variables, x, train=False, mutable=list(variables)))
-    (logits, _), mutated = apply(images)
-    (swapped, _), _ = apply(images[::-1])
+@pytest.mark.parametrize("name", COMPILED)
+def test_evaluation_treats_every_image_on_its_own_changes_nothing_and_is_traced_once(name):
+    _, variables, images = random_run(name)
+    traced, (logits, mutated, _), (swapped, _, _) = evaluated(name)
     np.testing.assert_allclose(logits[::-1], swapped, rtol=1e-5, atol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, dict(mutated), dict(variables))
+    assert traced == [images.shape]
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_bfloat16_runs_and_says_nearly_the_same(name):
+    _, (logits, _, rounded), _ = evaluated(name)
+    assert np.isfinite(rounded).all()
+    assert np.abs(logits - rounded).max() < 0.2 * np.abs(logits).max()
+
+
+@functools.cache
+def evaluated(name):
+    """What was traced; twice (logits, mutated, bfloat16's logits): of the images, and reversed."""
+    model, variables, images = random_run(name)
+    traced = []
+
+    @quick_jit
+    def apply(x):
+        traced.append(x.shape)
+        (logits, _), mutated = model.apply(variables, x, train=False, mutable=list(variables))
+        rounded, _ = model.clone(dtype=jnp.bfloat16).apply(variables, x, train=False)
+        return logits, mutated, rounded
+
+    return traced, jax.device_get(apply(images)), jax.device_get(apply(images[::-1]))

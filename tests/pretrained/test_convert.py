@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from cvjax.models import create, list_models
-from cvjax.pretrained import convert, from_torch, to_torch
+from cvjax.models import create
+from cvjax.pretrained import from_torch, to_torch
 from cvjax.pretrained.layouts import dense_after_flatten, natural
 
 SMALL = {"width": 4, "stage_sizes": (1, 1, 1, 1)}
@@ -148,22 +148,6 @@ def test_variables_that_do_not_fit_are_named(variables):
         "  unexpected: params/neck/kernel",
         "  misshapen: params/head/bias is (11,), expected (10,)",
     ]
-
-
-@pytest.mark.slow
-def test_no_two_arrays_of_a_model_are_one_tensor_elsewhere():
-    for model_name in list_models():
-        model = create(model_name, num_classes=10)
-        for source in convert.sources(model):
-            try:
-                family = convert._family(model, model_name, source)
-                names = [
-                    convert._name(family, path, model, model_name, source)
-                    for path in convert._shapes(model)
-                ]
-            except ValueError:  # a variant that this source does not have
-                continue
-            assert len(set(names)) == len(names), (model_name, source)
 
 
 def test_layouts_undo_each_other_and_follow_the_flattened_map():

@@ -1,8 +1,15 @@
 """Depthwise convolution: every channel is filtered by a window of its own.
 
-On a CPU XLA runs it (and its gradients) through a generic loop that is 13 to 60 times slower than
-the sum below of shifted slices, one a tap of the window, which compiles to one fused loop
-(docs/performance.md). Accelerators keep XLA's convolution.
+On a CPU XLA runs it through a generic loop. The sum below of shifted slices, one a tap of the
+window, compiles to one fused loop. Milliseconds on 2 cores, [16, 56, 56, 144], 3x3, stride 1 and 2:
+
+    gradient of     XLA's convolution   sum of slices
+    none (forward)      356    70         5.7   3.9
+    the input           316   324         2.5   1.8
+    the kernel           91    36          81    12
+
+The gradient of the kernel is what is left to gain: nine sums over the whole map. Accelerators keep
+XLA's convolution.
 """
 
 import functools

@@ -1,0 +1,59 @@
+"""EfficientNets on ImageNet.
+
+Tan & Le 2019, https://arxiv.org/abs/1905.11946, section 5.2: RMSProp with decay and momentum 0.9,
+learning rate 0.256 for 4096 images a step (the batch is the authors' code's), times 0.97 every 2.4
+epochs, weight decay 1e-5, stochastic depth 0.2. From the code too: 350 epochs, 5 of warm-up, label
+smoothing 0.1, running averages of the parameters with 0.9999.
+Differs from the paper: no AutoAugment; larger members want larger images (b1 240, b2 260, b3 300,
+b4 380, b5 456, b6 528, b7 600: config.data.image_size).
+Published top-1: 77.1% (B0, table 2), 75.1% (Lite0). Not measured here: days of an accelerator.
+
+    python launch.py --config configs/classification/efficientnet_imagenet.py --workdir runs/net
+    ... --config configs/classification/efficientnet_imagenet.py:model=efficientnet_lite0,batch=512
+    ... --config.data.name=folder --config.data.path=FOLDER   # train/<class>/*, val/<class>/*
+"""
+
+from ml_collections import ConfigDict
+
+from cvjax.config import parse_arg
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`model=efficientnet_b0|...`, `batch=4096`, `epochs=350`, `dtype`, `smoke`."""
+    options = parse_arg(
+        arg, model="efficientnet_b0", batch=4096, epochs=350, dtype="float32", smoke=False
+    )
+    config = ConfigDict()
+    config.seed = 0
+    config.model = dict(name=options.model, num_classes=1000, dtype=options.dtype)
+    config.task = dict(name="classification", label_smoothing=0.1)
+    config.data = dict(
+        name="tfds/imagenet2012",
+        image_size=224,
+        channels=3,
+        batch_size=options.batch,
+        train_view=dict(name="random_resized_crop", scale=(0.08, 1.0)),
+        eval_view=dict(name="resize_center_crop", resize=256),
+        augment=dict(horizontal_flip=dict(p=0.5)),
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        workers=8,
+    )
+    config.optim = dict(
+        name="rmsprop",
+        lr=0.256 * options.batch / 4096,
+        options=dict(alpha=0.9, momentum=0.9, eps=1e-3),
+        weight_decay=1e-5,
+        schedule=dict(name="step", every=2.4, factor=0.97, warmup=5.0),
+    )
+    config.ema = dict(decay=0.9999)
+    config.evals = dict(validation=dict(split="validation"))
+    config.train = dict(epochs=float(options.epochs), log_every=100, monitor="validation/accuracy")
+    if options.smoke:
+        config.model.update(num_classes=10, stage_sizes=(1, 1))
+        config.data = dict(name="digits", image_size=32, channels=3, batch_size=8)
+        config.data.options = dict(test_fraction=0.02)
+        config.optim.schedule = dict(name="constant")
+        config.evals = dict(validation=dict(split="test", every=2))
+        config.train = dict(steps=2, log_every=1, monitor="validation/accuracy")
+    return config

@@ -100,6 +100,7 @@ RESULTS = {
     "mobilenet_v3_large": Result(74.042, 224, "torchvision 0.28.0, IMAGENET1K_V1"),
     "mobilenet_v3_small": Result(67.668, 224, "torchvision 0.28.0, IMAGENET1K_V1"),
     "mobilenetv1_100": Result(75.388, 224, "timm, mobilenetv1_100.ra4_e3600_r224_in1k"),
+    "nasnetalarge": Result(82.638, 331, "timm, nasnetalarge.tf_in1k"),
     "regnet_x_16gf": Result(80.058, 224, "torchvision 0.28.0, IMAGENET1K_V1"),
     "regnet_x_1_6gf": Result(77.04, 224, "torchvision 0.28.0, IMAGENET1K_V1"),
     "regnet_x_32gf": Result(80.622, 224, "torchvision 0.28.0, IMAGENET1K_V1"),

@@ -6,7 +6,8 @@ A family file, `cvjax/pretrained/<file of the model>.py`, holds
 * `torch_name(path, leaf, model, source) -> str`: what they call the array `leaf` of our module
   at `path`, such as ("stage1_block1/conv1", "kernel"); `tensor_name` joins the usual ones;
 * optionally `layout(path, leaf, model, source) -> Layout | None`, where an array does not lie as
-  `layouts.natural` says, and `IGNORED`, regexes of their tensors that hold nothing learned.
+  `layouts.natural` says, `IGNORED`, regexes of their tensors that hold nothing learned, and
+  `current_names(state_dict)`, which renames what older published files call otherwise.
 
 Keras' names are in `cvjax/pretrained/keras/<file of the model>.py`, likewise; its arrays lie as
 ours do.
@@ -65,6 +66,7 @@ def from_torch(
     """
     model = create(model_name, num_classes=num_classes, **fields)
     family = _family(model, model_name, source)
+    state_dict = getattr(family, "current_names", dict)(state_dict)
     shapes = _shapes(model)
     names = {path: _name(family, path, model, model_name, source) for path in shapes}
     problems: dict[str, list[str]] = {

@@ -55,10 +55,7 @@ def torch_name(path: str, leaf: str, model: nn.Module, source: str) -> str:
 
 
 def current_names(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """torchvision's published files, which call the MLP's layers linear_1 and linear_2.
-
-    The names of today's torchvision, which `from_torch` takes; others stay as they are.
-    """
+    """torchvision's published files call the MLP's layers linear_1 and linear_2."""
     today = {"mlp.linear_1.": "mlp.0.", "mlp.linear_2.": "mlp.3."}
 
     def renamed(name: str) -> str:

@@ -6,7 +6,6 @@ import pytest
 
 from cvjax.models import create
 from cvjax.pretrained import from_torch, to_torch
-from cvjax.pretrained.vit import current_names
 
 
 def with_tokens(features):
@@ -67,9 +66,7 @@ def test_older_files_of_torchvision_are_renamed():
         for name, value in state.items()
     }
     assert "encoder.layers.encoder_layer_1.mlp.linear_2.bias" in older
-    again = from_torch(
-        "vit_tiny_patch16_224", current_names(older), "torchvision", num_classes=3, **fields
-    )
+    again = from_torch("vit_tiny_patch16_224", older, "torchvision", num_classes=3, **fields)
     jax.tree.map(np.testing.assert_array_equal, again, dict(variables))
 
 

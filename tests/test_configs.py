@@ -16,8 +16,15 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 # Variants besides the default that take another path through the code.
 VARIANTS = {"lenet_digits": ["variant=paper"], "resnet_cifar10": ["plain"]}
-SMOKES = [(path, "smoke") for path in CONFIGS] + [
-    (path, f"{variant},smoke") for path in CONFIGS for variant in VARIANTS.get(path.stem, [])
+# The others' networks take ten seconds and more to compile: they smoke with the slow tests.
+QUICK = (
+    "lenet_digits", "cnn_fashion_mnist", "resnet_cifar10", "resnet50_imagenet", "alexnet_imagenet",
+    "vit_digits",
+)  # fmt: skip
+SMOKES = [
+    pytest.param(path, arg, marks=() if path.stem in QUICK else pytest.mark.slow)
+    for path in CONFIGS
+    for arg in ("smoke", *(f"{variant},smoke" for variant in VARIANTS.get(path.stem, [])))
 ]
 
 

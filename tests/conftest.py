@@ -4,6 +4,12 @@ import os
 
 # A test must see the same machine everywhere: CPU, and no memory of compiled programs.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Compiling takes most of the time here: without LLVM's optimisations the suite takes half as long.
+# What users run is compiled with them: by the README's command, and by PYTEST_OPTIMISED=1 pytest.
+if not os.environ.get("PYTEST_OPTIMISED"):
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+    ).strip()
 
 import jax
 import jaxtyping

@@ -17,10 +17,7 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 # Variants besides the default that take another path through the code.
 VARIANTS = {"lenet_digits": ["variant=paper"], "resnet_cifar10": ["plain"]}
 # The others' networks take ten seconds and more to compile: they smoke with the slow tests.
-QUICK = (
-    "lenet_digits", "cnn_fashion_mnist", "resnet_cifar10", "resnet50_imagenet", "alexnet_imagenet",
-    "vit_digits",
-)  # fmt: skip
+QUICK = ("lenet_digits", "cnn_fashion_mnist", "resnet_cifar10", "alexnet_imagenet", "vit_digits")
 SMOKES = [
     pytest.param(path, arg, marks=() if path.stem in QUICK else pytest.mark.slow)
     for path in CONFIGS

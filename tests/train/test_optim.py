@@ -136,6 +136,7 @@ def test_trajectory_matches_torch_in_float64(case):
     # Rounding of 1e-16 a step, except where it grows or torch itself rounds.
     tolerance = {
         "optim_NAdam_00": 5e-9,  # torch keeps the product of its b1 in float32
+        "optim_LBFGS_01": 1e-12,  # line searches: 1.4e-13 off where products are rounded singly
         "optim_LBFGS_02": 1e-8,  # ill-conditioned: torch itself, run again, is 5e-10 off
     }.get(case["id"], 1e-13)
     with jax.enable_x64(True):

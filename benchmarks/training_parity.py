@@ -193,8 +193,10 @@ def _their_pass(
     weight: np.ndarray,
     kind: torch.dtype,
 ) -> dict[str, dict[str, np.ndarray]]:
-    net.load_state_dict({key: torch.from_numpy(x.copy()) for key, x in state.items()})
     net.to(kind).train()
+    with torch.no_grad():
+        for key, x in net.state_dict().items():
+            x.copy_(torch.from_numpy(state[key]))
     net.zero_grad(set_to_none=True)
     x = torch.from_numpy(image.transpose(0, 3, 1, 2).copy()).to(kind)
     (net(x) * torch.from_numpy(weight).to(kind)).sum().backward()

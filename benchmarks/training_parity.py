@@ -68,7 +68,7 @@ def main() -> int:
         rows[name] = measure(name)
         print(json.dumps(rows[name]), flush=True)
         result = {
-            "command": "python -m benchmarks.training_parity",
+            "command": f"python -m benchmarks.training_parity --models {' '.join(rows)}",
             "environment": {**environment(), "torch": torch.__version__},
             "unit": "relative root mean square error against PyTorch in float64",
             "aim": f"at most {LIMIT:g}, or {SHARE:g} times torch float32's own",

@@ -61,6 +61,14 @@ def tensor(name: str, shape: list[int], log2: int = 0) -> np.ndarray:
     return np.ldexp(values, log2).astype(np.float32)
 
 
+def keras_tensor(name: str, shape: list[int]) -> np.ndarray:
+    """Likewise by Keras' names and layouts: "conv1_bn/gamma"."""
+    u, leaf = uniform(name, shape), name.rpartition("/")[2]
+    if leaf == "kernel":
+        return np.float32(math.sqrt(6 / math.prod(shape[:-1]))) * u
+    return 1 + np.float32(0.5) * u if leaf in ("gamma", "moving_variance") else u / np.float32(4)
+
+
 def image(shape: list[int]) -> np.ndarray:
     """Smooth waves plus noise in (-1, 1), given as [B, C, H, W], returned as [B, H, W, C]."""
     batch, channels, height, width = shape

@@ -15,7 +15,7 @@ Pair = int | tuple[int, int]
 
 
 class ConvNorm(nn.Module):
-    """`activation(BatchNorm(convolution of x))`, the convolution without a bias.
+    """`activation(BatchNorm(convolution of x))`, the convolution without a bias unless asked.
 
     Integers stand for (height, width) alike. `padding=None` pads by half of the (odd) window on
     every side, so that stride 1 keeps the map's size; 0 is "valid"; "SAME" is TensorFlow's, which
@@ -27,6 +27,7 @@ class ConvNorm(nn.Module):
     stride: Pair = 1
     padding: Pair | Literal["SAME"] | None = None
     groups: int = 1
+    use_bias: bool = False
     activation: Callable[[Array], Array] = nn.relu
     kernel_init: nn.initializers.Initializer = HE_FAN_OUT
     momentum: float = 0.9
@@ -46,7 +47,7 @@ class ConvNorm(nn.Module):
             strides=_pair(self.stride),
             padding=padding,
             feature_group_count=self.groups,
-            use_bias=False,
+            use_bias=self.use_bias,
             kernel_init=self.kernel_init,
             dtype=self.dtype,
             name="conv",

@@ -3,6 +3,7 @@
 See tests/golden/state_dicts/make_keras.py.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -29,6 +30,30 @@ def test_logits_agree_with_keras():
     want = np.load(FIXTURES / "thin_vgg16_logits.npz")["logits"]
     np.testing.assert_allclose(apply(variables, image), want, rtol=0, atol=1e-4 * want.std())
     back = to_torch("vgg16", variables, "keras", num_classes=5, **THIN)
+    assert sorted(back) == sorted(state)
+    for name, value in state.items():
+        np.testing.assert_array_equal(back[name], value, err_msg=name)
+
+
+def test_resnet50_agrees_with_keras():
+    golden = dict(np.load(FIXTURES / "keras_resnet50.npz"))
+    spec = json.loads(str(golden.pop("spec")))
+    state = {name: named_weights.keras_tensor(name, shape) for name, shape in spec["state"]}
+    variables = from_torch("resnet50_v1", state, "keras")
+    # Keras counts the running statistics, too.
+    assert sum(x.size for x in jax.tree.leaves(variables)) == spec["parameters"] == 25_636_712
+    model = create("resnet50_v1", num_classes=1000)
+    quick = {"xla_backend_optimization_level": 0}
+    apply = jax.jit(lambda v, x: model.apply(v, x, train=False), compiler_options=quick)
+    logits, features = apply(variables, named_weights.image(spec["image"]))
+    found = {
+        "logits": logits,
+        **{k: x[:, ::2, ::2, ::64] for k, x in features.items() if x.ndim > 2},
+    }
+    assert set(golden) == set(found) - {"stride2"}
+    for name, want in golden.items():
+        np.testing.assert_allclose(found[name], want, rtol=0, atol=1e-4 * want.std(), err_msg=name)
+    back = to_torch("resnet50_v1", variables, "keras")
     assert sorted(back) == sorted(state)
     for name, value in state.items():
         np.testing.assert_array_equal(back[name], value, err_msg=name)

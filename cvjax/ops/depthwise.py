@@ -8,12 +8,14 @@ window, compiles to one fused loop. Milliseconds on 2 cores, [16, 56, 56, 144], 
     the input           316   324         2.5   1.8
     the kernel           91    36          81    12
 
-The gradient of the kernel is what is left to gain: nine sums over the whole map. Accelerators keep
-XLA's convolution.
+The gradient of the kernel is therefore summed in another way, which takes a third of that time
+(docs/performance.md). Both rules are custom_vjp's: reverse mode of any order works on a CPU,
+`jax.jvp` raises TypeError there. Accelerators keep XLA's convolution.
 """
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +45,7 @@ def depthwise_conv(
         padding = tuple((low, high) for low, high in padding)
 
     def taps(x: Array, kernel: Array) -> Array:
-        return _sum_of_taps(x, kernel, stride, padding, dilation)
+        return _on_cpu(x, kernel, stride, padding, dilation)
 
     def convolution(x: Array, kernel: Array) -> Array:
         return lax.conv_general_dilated(
@@ -59,6 +61,92 @@ def depthwise_conv(
     return lax.platform_dependent(x, kernel, cpu=taps, default=convolution)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _on_cpu(
+    x: Array,
+    kernel: Array,
+    stride: tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
+) -> Array:
+    return _sum_of_taps(x, kernel, stride, padding, dilation)
+
+
+def _forward(x: Array, kernel: Array, *geometry: Any) -> tuple[Array, tuple[Array, Array]]:
+    return _sum_of_taps(x, kernel, *geometry), (x, kernel)
+
+
+def _backward(*arguments: Any) -> tuple[Array, Array]:
+    *geometry, (x, kernel), dy = arguments
+    _, pull = jax.vjp(lambda x: _sum_of_taps(x, kernel, *geometry), x)
+    return pull(dy)[0], _kernel_gradient(x, dy, kernel.shape, kernel.dtype, *geometry)
+
+
+_on_cpu.defvjp(_forward, _backward)
+
+
+# A rule of its own because it is linear in `x` and in `dy`: derivatives of any order stay cheap.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5, 6))
+def _kernel_gradient(
+    x: Array,
+    dy: Array,
+    shape: tuple[int, ...],
+    dtype: Any,
+    stride: tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
+) -> Array:
+    return _sums_of_products(x, dy, shape, stride, padding, dilation).astype(dtype)
+
+
+def _kernel_gradient_forward(x: Array, dy: Array, *static: Any) -> tuple[Array, tuple]:
+    return _kernel_gradient(x, dy, *static), (x, dy)
+
+
+def _kernel_gradient_backward(*arguments: Any) -> tuple[Array, Array]:
+    _, _, *geometry, (x, dy), cotangent = arguments
+    _, pull = jax.vjp(lambda x: _sum_of_taps(x, cotangent, *geometry), x)
+    return pull(dy)[0], _on_cpu(x, cotangent, *geometry).astype(dy.dtype)
+
+
+_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+
+
+# One reduction of several operands over a few rows: the compiler unrolls the rows and vectorises
+# over the channels, and reads both maps once for all its taps. A sum over the whole map is scalar.
+_TAPS_AT_ONCE = 9
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
+def _sums_of_products(
+    x: Array,
+    dy: Array,
+    shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
+) -> Array:
+    window, height = shape[:-2], dy.shape[1]
+    x = _padded(x, window, stride, padding, dilation)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    rows = min((8, 7, 6, 5, 4), key=lambda n: -height % n)
+    fill = [(0, 0, 0), (0, -height % rows, 0), *[(0, 0, 0)] * (dy.ndim - 2)]
+    chunked = (len(dy), -(-height // rows), rows, *dy.shape[2:])
+
+    def product(tap: tuple[int, ...]) -> Array:
+        values = _at_tap(x, tap, dy.shape[1:-1], stride, dilation).astype(wide) * dy.astype(wide)
+        return lax.pad(values, np.zeros((), wide), fill).reshape(chunked)
+
+    taps, sums = list(np.ndindex(*window)), []
+    for first in range(0, len(taps), _TAPS_AT_ONCE):
+        products = [product(tap) for tap in taps[first : first + _TAPS_AT_ONCE]]
+        zeros = [np.zeros((), wide)] * len(products)
+        sums += lax.reduce(
+            products, zeros, lambda a, b: [u + v for u, v in zip(a, b)], dimensions=(2,)
+        )
+    return jnp.stack([s.sum(range(s.ndim - 1)) for s in sums]).reshape(shape)
+
+
 # Jitted so that layers of one shape are traced once: a 7x7 window is 200 operations.
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _sum_of_taps(
@@ -69,23 +157,43 @@ def _sum_of_taps(
     dilation: tuple[int, ...],
 ) -> Array:
     window = kernel.shape[:-2]
+    x = _padded(x, window, stride, padding, dilation)
     reach = [d * (w - 1) + 1 for w, d in zip(window, dilation)]
-    if isinstance(padding, str):
-        padding = lax.padtype_to_pads(x.shape[1:-1], reach, stride, padding)
-    zero = np.zeros((), x.dtype)
-    x = lax.pad(x, zero, [(0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)])
     sizes = [(n - r) // s + 1 for n, r, s in zip(x.shape[1:-1], reach, stride)]
     wide = jnp.promote_types(x.dtype, jnp.float32)
     total = None
     for tap in np.ndindex(*window):
-        start = [i * d for i, d in zip(tap, dilation)]
-        stop = [a + (n - 1) * s + 1 for a, n, s in zip(start, sizes, stride)]
-        shifted = lax.slice(
-            x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *stride, 1)
-        ).astype(wide)
+        shifted = _at_tap(x, tap, sizes, stride, dilation).astype(wide)
         weight = kernel[tap].astype(wide).reshape((1,) * (x.ndim - 1) + (-1,))
         total = shifted * weight if total is None else total + shifted * weight
     return total.astype(x.dtype)
+
+
+def _padded(
+    x: Array,
+    window: Sequence[int],
+    stride: tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
+) -> Array:
+    if isinstance(padding, str):
+        reach = [d * (w - 1) + 1 for w, d in zip(window, dilation)]
+        padding = lax.padtype_to_pads(x.shape[1:-1], reach, stride, padding)
+    edges = [(0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)]
+    return lax.pad(x, np.zeros((), x.dtype), edges)
+
+
+def _at_tap(
+    x: Array,
+    tap: tuple[int, ...],
+    sizes: Sequence[int],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> Array:
+    """What the window's entry `tap` meets at every place of the window."""
+    start = [i * d for i, d in zip(tap, dilation)]
+    stop = [a + (n - 1) * s + 1 for a, n, s in zip(start, sizes, stride)]
+    return lax.slice(x, (0, *start, 0), (len(x), *stop, x.shape[-1]), (1, *stride, 1))
 
 
 def _channels_last(ndim: int) -> lax.ConvDimensionNumbers:

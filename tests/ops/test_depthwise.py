@@ -70,6 +70,23 @@ def test_gradients_match_those_of_xlas_convolution(window, stride, padding, dila
         np.testing.assert_allclose(got, want, atol=1e-4)
 
 
+def test_second_derivatives_match_those_of_xlas_convolution():
+    x, kernel = draw((3, 2), (1, 5, 4, 2))
+    options = {"stride": (2, 1), "padding": ((1, 1), (0, 1)), "dilation": (1, 1)}
+
+    def steepness(convolve):
+        def total(x, kernel):
+            return (convolve(x, kernel, **options) ** 3).sum()
+
+        def squares(x, kernel):
+            return sum((g**2).sum() for g in jax.grad(total, (0, 1))(x, kernel))
+
+        return jax.jit(jax.grad(squares, (0, 1)))(x, kernel)
+
+    for got, want in zip(steepness(depthwise_conv), steepness(reference)):
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-2)
+
+
 def test_sums_are_float32_whatever_the_type():
     x, kernel = draw((5, 5), (1, 16, 16, 4))
     options = {"stride": (1, 1), "padding": "SAME", "dilation": (1, 1)}

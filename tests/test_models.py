@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,8 @@ SMALLER = {"width": 8, "hidden": 16, "depth": 2}
 STRIDES = ("stride1", "stride2", "stride4", "stride8", "stride16", "stride32")
 # Shallow as they get, their gradient still takes over ten seconds to compile.
 SLOW_GRADIENT = {"inception_resnet_v2", "inception_v4", "nasnetalarge", "nasnetamobile"}
+# Parameters that the paper's or a library's network has and that act on nothing.
+IDLE = {"ResNetV1": r"\['conv'\]\['bias'\]$"}  # the normalisation behind takes the mean away
 
 
 def shallow(name, **fields):
@@ -209,7 +212,10 @@ def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(name):
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(variables["params"])):
         where = jax.tree_util.keystr(path)
         assert np.isfinite(leaf).all(), where
-        assert np.any(leaf), where
+        if (idle := IDLE.get(type(model).__name__)) and re.search(idle, where):
+            assert np.abs(leaf).max() < 1e-4, where
+        else:
+            assert np.any(leaf), where
 
 
 @pytest.mark.parametrize("name", COMPILED)

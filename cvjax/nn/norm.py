@@ -42,24 +42,30 @@ class BatchNorm(nn.Module):
         if use_running_average or self.is_initializing():
             mean, var = running_mean.value, running_var.value
         else:
-            count = x.size // channels
-            if count < 2:
-                raise ValueError(
-                    f"{self.scope.path_text if self.scope else 'BatchNorm'} sees one value per "
-                    f"channel (input {x.shape}); training needs a larger batch or image"
-                )
-            mean, var = _moments(x)
+            mean, var, unbiased = batch_moments(self, x)
             keep, take = self.momentum, 1 - self.momentum
             running_mean.value = keep * running_mean.value + take * mean
-            running_var.value = keep * running_var.value + take * var * (count / (count - 1))
+            running_var.value = keep * running_var.value + take * unbiased
         gain = scale * jax.lax.rsqrt(var + self.epsilon)
         shape = (1,) * (x.ndim - 1) + (channels,)
         y = (x.astype(jnp.float32) - mean.reshape(shape)) * gain.reshape(shape)
         return (y + bias.reshape(shape)).astype(self.dtype)
 
 
-def _moments(x: Array) -> tuple[Array, Array]:
+def batch_moments(norm: nn.Module, x: Array) -> tuple[Array, Array, Array]:
+    """Mean, biased and unbiased variance of every channel of the batch, for the layer `norm`.
+
+    Raises:
+        ValueError: on one value per channel, naming the layer.
+    """
     axes = tuple(range(x.ndim - 1))
+    count = x.size // x.shape[-1]
+    if count < 2:
+        raise ValueError(
+            f"{norm.scope.path_text if norm.scope else type(norm).__name__} sees one value per "
+            f"channel (input {x.shape}); training needs a larger batch or image"
+        )
     x = x.astype(jnp.float32)
     mean = x.mean(axes)
-    return mean, jnp.square(x - mean.reshape((1,) * len(axes) + (-1,))).mean(axes)
+    var = jnp.square(x - mean.reshape((1,) * len(axes) + (-1,))).mean(axes)
+    return mean, var, var * (count / (count - 1))

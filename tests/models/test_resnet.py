@@ -5,6 +5,7 @@ import pytest
 from flax import linen as nn
 
 from cvjax.models import create
+from cvjax.models.classifiers.resnet import BasicBlock
 from cvjax.nn.drop_path import DropPath
 
 
@@ -214,3 +215,29 @@ def test_initial_convolutions_have_he_variance():
     kernel = params["stage1_block1"]["conv1"]["kernel"]  # 3x3, 64 -> 64
     np.testing.assert_allclose(kernel.std(), (2 / (9 * 64)) ** 0.5, rtol=0.02)
     assert (params["head"]["bias"] == 0).all()
+
+
+def shapes_of(**fields):
+    model = create("resnet18", num_classes=3, stage_sizes=(1, 1), width=8, **fields)
+    return variables_of(model, size=32)
+
+
+def test_without_a_norm_convolutions_have_biases_and_blocks_can_start_as_the_identity():
+    variables = shapes_of(norm="none", zero_init_residual=True)
+    names = {jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(variables)}
+    assert not any("norm" in name for name in names)
+    block = variables["params"]["stage1_block1"]
+    assert set(block["conv2"]) == {"kernel", "bias"}
+    x = jnp.ones((1, 2, 2, 8))
+    identity = BasicBlock(8, stride=1, shortcut="projection", norm="none", zero_init_residual=True)
+    y, _ = identity.init_with_output(jax.random.key(0), x, train=False)
+    np.testing.assert_array_equal(y, x)
+
+
+def test_other_norms_and_nonlinearities_have_the_batch_norms_places():
+    batch = shapes_of()
+    group = shapes_of(norm="group", activation="prelu")
+    assert "batch_stats" not in group
+    slopes = 1 + 2 * 2
+    count = len(jax.tree.leaves(batch["params"]))
+    assert len(jax.tree.leaves(group["params"])) == count + slopes

@@ -13,6 +13,7 @@ What was later changed in them is a field:
 * `squeeze`: a gate on every block (Hu et al. 2017, https://arxiv.org/abs/1709.01507).
 * `stem="deep"`, `shortcut="pool"`: ResNet-D (He et al. 2018, https://arxiv.org/abs/1812.01187).
 * `drop_path`: stochastic depth (Huang et al. 2016, https://arxiv.org/abs/1603.09382).
+* `norm`, `activation`: other layers in the place of batch normalisation and ReLU.
 """
 
 from typing import Any, Literal
@@ -21,9 +22,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.activation import AnyActivation, activate
 from cvjax.nn.drop_path import DropPath
 from cvjax.nn.initializers import HE_FAN_OUT, LINEAR
-from cvjax.nn.norm import BatchNorm
+from cvjax.nn.norm_kinds import Norm, normalize
 from cvjax.nn.remat import apply_block
 from cvjax.nn.squeeze_excite import SqueezeExcite
 from cvjax.ops.pool import avg_pool, global_avg_pool, max_pool
@@ -46,8 +48,10 @@ class ResNet(nn.Module):
     `drop_path`: the rate at which the last block is skipped in training; the first is skipped
     least, at rate `drop_path` / (number of blocks) (Huang et al., eq. 4).
     `zero_init_residual`: the last norm of a block starts at 0, so that the block starts as the
-    identity (Goyal et al. 2017, section 5.1). `remat`: recompute a block in the backward pass
-    instead of keeping its inner maps. Any input size.
+    identity (Goyal et al. 2017, section 5.1); without a norm, its last convolution does.
+    `norm`, `norm_warmup`: as `cvjax.nn.norm_kinds.normalize` takes them; with "none",
+    convolutions have biases. `negative_slope` is Leaky ReLU's alone. `remat`: recompute a block
+    in the backward pass instead of keeping its inner maps. Any input size.
     """
 
     num_classes: int | None
@@ -61,6 +65,10 @@ class ResNet(nn.Module):
     squeeze: int | None = None
     drop_path: float = 0.0
     zero_init_residual: bool = False
+    norm: Norm = "batch"
+    norm_warmup: int = 5000
+    activation: AnyActivation = "relu"
+    negative_slope: float = 0.01
     remat: bool = False
     dtype: Any = jnp.float32
 
@@ -89,6 +97,10 @@ class ResNet(nn.Module):
                     "squeeze": self.squeeze,
                     "drop_path": self.drop_path * done / sum(self.stage_sizes),
                     "zero_init_residual": self.zero_init_residual,
+                    "norm": self.norm,
+                    "norm_warmup": self.norm_warmup,
+                    "activation": self.activation,
+                    "negative_slope": self.negative_slope,
                     "dtype": self.dtype,
                     "name": f"stage{i + 1}_block{j + 1}",
                 }
@@ -115,11 +127,9 @@ class ResNet(nn.Module):
             convs = [(self.width, 7, 2) if self.stem == "imagenet" else (self.width, 3, 1)]
         for i, (channels, window, stride) in enumerate(convs, start=1):
             number = str(i) if len(convs) > 1 else ""
-            conv = _conv(
-                channels, window, stride=stride, dtype=self.dtype, name=f"stem_conv{number}"
-            )
-            norm = BatchNorm(dtype=self.dtype, name=f"stem_norm{number}")
-            x = nn.relu(norm(conv(x), use_running_average=not train))
+            x = _conv(self, channels, window, stride=stride, name=f"stem_conv{number}")(x)
+            x = _norm(self, x, f"stem_norm{number}", train=train)
+            x = _activate(self, x, f"stem_activation{number}")
         return x
 
 
@@ -132,16 +142,19 @@ class BasicBlock(nn.Module):
     squeeze: int | None = None
     drop_path: float = 0.0
     zero_init_residual: bool = False
+    norm: Norm = "batch"
+    norm_warmup: int = 5000
+    activation: AnyActivation = "relu"
+    negative_slope: float = 0.01
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
-        frozen = {"use_running_average": not train}
-        y = _conv(self.width, 3, stride=self.stride, dtype=self.dtype, name="conv1")(x)
-        y = nn.relu(BatchNorm(dtype=self.dtype, name="norm1")(y, **frozen))
-        y = _conv(self.width, 3, dtype=self.dtype, name="conv2")(y)
-        y = _last_norm(self, "norm2")(y, **frozen)
-        return nn.relu(_add_shortcut(self, x, y, train=train))
+        y = _conv(self, self.width, 3, stride=self.stride, name="conv1")(x)
+        y = _activate(self, _norm(self, y, "norm1", train=train), "activation1")
+        y = _conv(self, self.width, 3, last=True, name="conv2")(y)
+        y = _norm(self, y, "norm2", last=True, train=train)
+        return _activate(self, _add_shortcut(self, x, y, train=train), "activation2")
 
 
 class Bottleneck(nn.Module):
@@ -160,30 +173,37 @@ class Bottleneck(nn.Module):
     squeeze: int | None = None
     drop_path: float = 0.0
     zero_init_residual: bool = False
+    norm: Norm = "batch"
+    norm_warmup: int = 5000
+    activation: AnyActivation = "relu"
+    negative_slope: float = 0.01
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
-        frozen = {"use_running_average": not train}
-        y = _conv(self.inner_width, 1, dtype=self.dtype, name="conv1")(x)
-        y = nn.relu(BatchNorm(dtype=self.dtype, name="norm1")(y, **frozen))
-        y = _conv(
-            self.inner_width,
-            3,
-            stride=self.stride,
-            groups=self.groups,
-            dtype=self.dtype,
-            name="conv2",
-        )(y)
-        y = nn.relu(BatchNorm(dtype=self.dtype, name="norm2")(y, **frozen))
-        y = _conv(4 * self.width, 1, dtype=self.dtype, name="conv3")(y)
-        y = _last_norm(self, "norm3")(y, **frozen)
-        return nn.relu(_add_shortcut(self, x, y, train=train))
+        y = _conv(self, self.inner_width, 1, name="conv1")(x)
+        y = _activate(self, _norm(self, y, "norm1", train=train), "activation1")
+        grouped = {"stride": self.stride, "groups": self.groups}
+        y = _conv(self, self.inner_width, 3, **grouped, name="conv2")(y)
+        y = _activate(self, _norm(self, y, "norm2", train=train), "activation2")
+        y = _conv(self, 4 * self.width, 1, last=True, name="conv3")(y)
+        y = _norm(self, y, "norm3", last=True, train=train)
+        return _activate(self, _add_shortcut(self, x, y, train=train), "activation3")
 
 
 def _conv(
-    channels: int, window: int, *, stride: int = 1, groups: int = 1, dtype: Any, name: str
+    part: ResNet | BasicBlock | Bottleneck,
+    channels: int,
+    window: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    last: bool = False,
+    name: str,
 ) -> nn.Conv:
+    """A convolution of `part`; the `last` of a block starts at 0 where that is asked for."""
+    unnormalised = part.norm == "none"
+    zero = last and unnormalised and part.zero_init_residual
     # Explicit padding: "SAME" would shift strided windows by a pixel against the reference weights.
     return nn.Conv(
         channels,
@@ -191,17 +211,36 @@ def _conv(
         strides=stride,
         padding=window // 2,
         feature_group_count=groups,
-        use_bias=False,
-        kernel_init=HE_FAN_OUT,
-        dtype=dtype,
+        use_bias=unnormalised,
+        kernel_init=nn.initializers.zeros if zero else HE_FAN_OUT,
+        dtype=part.dtype,
         name=name,
     )
 
 
-def _last_norm(block: BasicBlock | Bottleneck, name: str) -> BatchNorm:
-    ones, zeros = nn.initializers.ones, nn.initializers.zeros
-    scale_init = zeros if block.zero_init_residual else ones
-    return BatchNorm(scale_init=scale_init, dtype=block.dtype, name=name)
+def _norm(
+    part: ResNet | BasicBlock | Bottleneck,
+    x: Array,
+    name: str,
+    *,
+    last: bool = False,
+    train: bool,
+) -> Array:
+    zero = last and part.zero_init_residual
+    scale_init = nn.initializers.zeros if zero else nn.initializers.ones
+    return normalize(
+        x,
+        part.norm,
+        train=train,
+        name=name,
+        scale_init=scale_init,
+        warmup=part.norm_warmup,
+        dtype=part.dtype,
+    )
+
+
+def _activate(part: ResNet | BasicBlock | Bottleneck, x: Array, name: str) -> Array:
+    return activate(x, part.activation, name=name, negative_slope=part.negative_slope)
 
 
 def _add_shortcut(block: BasicBlock | Bottleneck, x: Array, y: Array, *, train: bool) -> Array:
@@ -221,9 +260,8 @@ def _add_shortcut(block: BasicBlock | Bottleneck, x: Array, y: Array, *, train: 
                 # Odd sizes: the last window is smaller and the mean of what it holds.
                 x = avg_pool(x, window=stride, ceil_mode=True, count_include_pad=False)
                 stride = 1
-            conv = _conv(y.shape[-1], 1, stride=stride, dtype=block.dtype, name="shortcut_conv")
-            norm = BatchNorm(dtype=block.dtype, name="shortcut_norm")
-            x = norm(conv(x), use_running_average=not train)
+            x = _conv(block, y.shape[-1], 1, stride=stride, name="shortcut_conv")(x)
+            x = _norm(block, x, "shortcut_norm", train=train)
     return x + DropPath(block.drop_path)(y, train=train)
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -23,8 +24,11 @@ from cvjax.data.sources.digits import Digits
 from cvjax.data.sources.folder import Folder
 from cvjax.data.sources.idx import Idx
 from cvjax.data.sources.loaded import Loaded
+from cvjax.data.sources.scenes import Scenes
 from cvjax.data.sources.tfds import Tfds
 from cvjax.data.views import View, make_view
+from cvjax.evaluators.batches import Batches
+from cvjax.evaluators.detection_ap import DetectionAP
 from cvjax.image.augment import eval_transform, train_transform
 from cvjax.image.normalize import denormalize
 from cvjax.pretrained.origin import variables_at
@@ -32,8 +36,17 @@ from cvjax.tasks.classification import Classification
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
 
-SOURCES = {"arrays": Arrays, "digits": Digits, "folder": Folder, "idx": Idx, "tfds": Tfds}
+SOURCES = {
+    "arrays": Arrays,
+    "digits": Digits,
+    "folder": Folder,
+    "idx": Idx,
+    "scenes": Scenes,
+    "tfds": Tfds,
+}
 TASKS = {"classification": Classification}
+# By the class attribute `evaluator` of a task; one without it is judged by its metrics alone.
+EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}
 
 
 def complete(config: ConfigDict) -> ConfigDict:
@@ -104,6 +117,7 @@ def experiment(config: ConfigDict, *, stand_in_data: bool = False) -> Experiment
         train=train,
         ema=ema,
         evals=evaluations,
+        evaluator=_evaluator(task_class, train_source.info),
         train_view=_view(data, train_source, data.train_view, "data.train_view"),
         eval_view=_view(data, train_source, data.eval_view, "data.eval_view"),
         workers=data.workers,
@@ -268,6 +282,14 @@ def _view(
         return make_view(name, data.image_size, channels, **options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{field}: {error}") from error
+
+
+def _evaluator(task_class: type, info: SourceInfo) -> Callable[..., Any]:
+    name = getattr(task_class, "evaluator", "batches")
+    if name == "batches":
+        return Batches
+    names = info.class_names or tuple(map(str, range(info.num_classes or 0)))
+    return partial(EVALUATORS[name], class_names=names)
 
 
 def _named(table: Mapping[str, Any], section: Mapping[str, Any], field: str) -> Any:

@@ -25,6 +25,8 @@ class SourceInfo:
     class_names: tuple[str, ...]  # () where the data set names none
     num_classes: int | None
     image_shape: tuple[int, int, int] | None  # (H, W, C) where every example has it
+    keypoint_names: tuple[str, ...] = ()  # of `keypoints`, () where there are none
+    words: tuple[str, ...] = ()  # what `tokens` are indices of
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ from typing import Any
 
 from cvjax.data.source import Source
 from cvjax.data.views import View
+from cvjax.evaluators.batches import Batches
 from cvjax.train.optim import OptimOptions
 
 
@@ -104,6 +105,8 @@ class Experiment:
         train_transform: (key, batch) -> batch on the device, in training.
         eval_transform: batch -> batch on the device, in evaluation.
         preview_transform: as `train_transform`, back in [0, 1], for people to look at.
+        evaluator: (predict=, metrics=) -> what runs through an evaluation's batches, such as
+            `cvjax.evaluators.batches.Batches`.
         other_weights: `train.init_from` -> variables of the model as host arrays, or None where
             it names no weights of another library.
     """
@@ -120,6 +123,7 @@ class Experiment:
     train: TrainOptions
     ema: EmaOptions = EmaOptions()
     evals: Mapping[str, Evaluation] = field(default_factory=dict)
+    evaluator: Callable[..., Any] = Batches
     train_view: View | None = None
     eval_view: View | None = None
     workers: int = 0

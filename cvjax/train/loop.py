@@ -21,7 +21,7 @@ import numpy as np
 
 from cvjax.data.bad_examples import SkipLog
 from cvjax.data.pipeline import Prefetch, Reading, eval_batches, train_batch, train_batches
-from cvjax.evaluators.batches import Batches, Results
+from cvjax.evaluators.batches import Results
 from cvjax.train.checkpoint import CheckpointError, Checkpoints, Restored
 from cvjax.train.experiment import Evaluation, Experiment, TrainOptions
 from cvjax.train.interrupt import Interruption
@@ -469,7 +469,7 @@ class _Evaluator:
         experiment: Experiment,
         setup: Setup,
         evaluation: Evaluation,
-        batches: Batches,
+        batches: Any,
         skip_log: SkipLog,
     ) -> None:
         self._source, self._skip_log = evaluation.source, skip_log
@@ -537,10 +537,10 @@ def _check_watched_figures(experiment: Experiment, setup: Setup) -> None:
         raise ValueError("\n".join(problems))
 
 
-def _evaluation(experiment: Experiment) -> Batches:
+def _evaluation(experiment: Experiment) -> Any:
     """The evaluator of raw batches: preprocessing, prediction and metrics in one."""
     task, transform = experiment.task, experiment.eval_transform
-    return Batches(
+    return experiment.evaluator(
         predict=lambda variables, batch: task.predict(variables, transform(batch)),
         metrics=task.metrics(),
     )

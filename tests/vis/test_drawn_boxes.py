@@ -1,0 +1,45 @@
+"""Drawn boxes, pixel by pixel."""
+
+import numpy as np
+import pytest
+
+from cvjax.vis.boxes import FOUND_COLOR, TRUE_COLOR, draw_batch, draw_boxes
+
+GREY = np.full((12, 14, 3), 100, np.uint8)
+
+
+def test_an_outline_is_the_border_of_the_half_open_box():
+    drawn = draw_boxes(GREY, np.array([[2, 3, 9, 8], [np.nan, 0, 5, 5], [6, 6, 6, 9]]))
+    expected = GREY.copy()
+    for y in range(3, 8):
+        for x in range(2, 9):
+            if y in (3, 7) or x in (2, 8):
+                expected[y, x] = TRUE_COLOR
+    np.testing.assert_array_equal(drawn, expected)
+
+
+def test_captions_must_match_the_boxes():
+    with pytest.raises(ValueError, match="1 captions for 2 boxes"):
+        draw_boxes(GREY, np.zeros((2, 4)), captions=["one"])
+
+
+def test_a_batch_shows_valid_boxes_and_confident_detections_alone():
+    box = np.array([[1.0, 1, 11, 11]])
+    batch = {
+        "image": np.stack([GREY, GREY, GREY]),
+        "boxes": np.stack([box] * 3), "box_label": np.zeros((3, 1), int),
+        "box_valid": np.array([[True], [False], [False]]),
+        "detected_boxes": np.stack([box] * 3), "detected_label": np.zeros((3, 1), int),
+        "detected_score": np.array([[0.1], [0.9], [0.9]]),
+        "detected_valid": np.array([[True], [True], [False]]),
+    }  # fmt: skip
+    grid = draw_batch(batch, ("a",), scale=1)
+    green = (grid == TRUE_COLOR).all(axis=-1)
+    red = (grid == FOUND_COLOR).all(axis=-1)
+    width = grid.shape[1] // 2
+    top = grid.shape[0] // 2
+    assert green[:top, :width].any()
+    assert red[:top, width:].any()
+    green[:top, :width], red[:top, width:] = False, False
+    assert not green.any()
+    assert not red.any()

@@ -23,6 +23,7 @@ from cvjax.data.sources.digits import Digits
 from cvjax.data.sources.folder import Folder
 from cvjax.data.sources.idx import Idx
 from cvjax.data.sources.loaded import Loaded
+from cvjax.data.sources.stamps import Stamps
 from cvjax.data.sources.tfds import Tfds
 from cvjax.data.views import View, make_view
 from cvjax.image.augment import eval_transform, train_transform
@@ -32,7 +33,14 @@ from cvjax.tasks.classification import Classification
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
 
-SOURCES = {"arrays": Arrays, "digits": Digits, "folder": Folder, "idx": Idx, "tfds": Tfds}
+SOURCES = {
+    "arrays": Arrays,
+    "digits": Digits,
+    "folder": Folder,
+    "idx": Idx,
+    "stamps": Stamps,
+    "tfds": Tfds,
+}
 TASKS = {"classification": Classification}
 
 

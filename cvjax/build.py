@@ -15,6 +15,7 @@ from cvjax.config import (
     make_options,
     nearest,
     plain,
+    stage_configs,
 )
 from cvjax.data.options import DataOptions, EvalOptions
 from cvjax.data.source import Source, SourceInfo
@@ -53,7 +54,7 @@ def complete(config: ConfigDict) -> ConfigDict:
     config = ConfigDict(config.to_dict() if isinstance(config, ConfigDict) else dict(config))
     check_sections(config)
     config.seed = config.get("seed", 0)
-    for section in ("ema", "evals"):
+    for section in ("ema", "evals", "stages"):
         if section not in config:
             config[section] = ConfigDict()
     fill_defaults(config.data, DataOptions)
@@ -67,24 +68,56 @@ def complete(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def experiment(config: ConfigDict, *, stand_in_data: bool = False) -> Experiment:
+def experiments(config: ConfigDict, *, stand_in_data: bool = False) -> dict[str, Experiment]:
+    """The experiment of each stage by its name, in order; {"": it} for a config without stages.
+
+    Raises:
+        ConfigError, FileNotFoundError: as `experiment`; the message names the stage.
+    """
+    found: dict[str, Experiment] = {}
+    sources: dict[str, Source] = {}  # stages that read the same data share it in memory
+    for name, stage in stage_configs(complete(config)).items():
+        try:
+            found[name] = experiment(stage, stand_in_data=stand_in_data, sources=sources)
+        except ConfigError as error:
+            where = f"stage {name!r}: " if name else ""
+            raise ConfigError(f"{where}{error}") from error
+    return found
+
+
+def experiment(
+    config: ConfigDict,
+    *,
+    stand_in_data: bool = False,
+    sources: dict[str, Source] | None = None,
+) -> Experiment:
     """The parts of the run that a config describes.
 
-    `stand_in_data=True` (dry run) puts an `AbsentSource` where the data is missing.
+    `stand_in_data=True` (dry run) puts an `AbsentSource` where the data is missing. `sources` are
+    those that other stages have made already, and gets this one's.
 
     Raises:
         ConfigError: naming every field that is wrong.
         FileNotFoundError: if the data is missing; the message says how to get it.
     """
     config = complete(config)
+    if config.stages:
+        raise ConfigError("stages: this config has some; each is a run, see build.experiments.")
     record = plain(config)
+    del record["stages"]
+    sources = {} if sources is None else sources
     data, optim, ema, train, *eval_options = _options(config)
     evals = dict(zip(config.evals, eval_options))
 
-    train_source = source(data, data.train_split, stand_in=stand_in_data)
+    def split(name: str) -> Source:
+        key = repr((sorted(record["data"].items()), name))
+        if key not in sources:
+            sources[key] = source(data, name, stand_in=stand_in_data)
+        return sources[key]
+
+    train_source = split(data.train_split)
     evaluations = {
-        name: Evaluation(source(data, entry.split, stand_in=stand_in_data), entry.every)
-        for name, entry in evals.items()
+        name: Evaluation(split(entry.split), entry.every) for name, entry in evals.items()
     }
     model = _model(plain(config.model), train_source.info)
     task_class = _named(TASKS, config.task, "task")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cvjax.data.source import Source
@@ -26,7 +27,7 @@ class TrainOptions:
         model_parallel: size of the mesh's model axis.
         resume: checkpoint folder or workdir to continue from, state and step and all.
         init_from: whose parameters to start from: a checkpoint folder, a workdir, a file of
-            torchvision's or timm's weights of this model, or "timm/NAME" on the hub.
+            torchvision's or timm's weights of this model, "timm/NAME" on the hub, or "fetch:NAME".
         init_rules: pairs (target regex, source template or None), see `cvjax.train.restore`.
         tensorboard: whether to write TensorBoard events.
     """
@@ -106,6 +107,8 @@ class Experiment:
         preview_transform: as `train_transform`, back in [0, 1], for people to look at.
         other_weights: `train.init_from` -> variables of the model as host arrays, or None where
             it names no weights of another library.
+        stage_before: workdir of the stage before this one, whose state it starts from; None
+            where there is none, and `train.init_from` says where to start.
     """
 
     config: Mapping[str, Any]
@@ -127,3 +130,4 @@ class Experiment:
     prefetch: int = 2
     on_bad_example: str = "error"
     other_weights: Callable[[str], Mapping[str, Any] | None] | None = None
+    stage_before: Path | None = None

@@ -30,6 +30,7 @@ from cvjax.data.views import View, make_view
 from cvjax.image.augment import eval_transform, train_transform
 from cvjax.image.normalize import denormalize
 from cvjax.pretrained.origin import variables_at
+from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.classification import Classification
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
@@ -151,6 +152,7 @@ def experiment(
         threads=data.threads,
         prefetch=data.prefetch,
         on_bad_example=data.on_bad_example,
+        converters=CONVERTERS,
         other_weights=lambda origin: variables_at(origin, **_model_fields(plain(config.model))),
     )
 

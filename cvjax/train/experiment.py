@@ -28,7 +28,8 @@ class TrainOptions:
         resume: checkpoint folder or workdir to continue from, state and step and all.
         init_from: whose parameters to start from: a checkpoint folder, a workdir, a file of
             torchvision's or timm's weights of this model, "timm/NAME" on the hub, or "fetch:NAME".
-        init_rules: pairs (target regex, source template or None), see `cvjax.train.restore`.
+        init_rules: (target regex, source template or None) and, where an array is to change its
+            shape, a converter's name; see `cvjax.train.restore` and `cvjax.pretrained.reshape`.
         tensorboard: whether to write TensorBoard events.
     """
 
@@ -44,7 +45,7 @@ class TrainOptions:
     model_parallel: int = 1
     resume: str = ""
     init_from: str = ""
-    init_rules: tuple[tuple[str, str | None], ...] = ()
+    init_rules: tuple[tuple[str, str | None] | tuple[str, str, str], ...] = ()
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
@@ -107,6 +108,7 @@ class Experiment:
         preview_transform: as `train_transform`, back in [0, 1], for people to look at.
         other_weights: `train.init_from` -> variables of the model as host arrays, or None where
             it names no weights of another library.
+        converters: what rules of `train.init_rules` may name, see `cvjax.train.restore.make_plan`.
         stage_before: workdir of the stage before this one, whose state it starts from; None
             where there is none, and `train.init_from` says where to start.
     """
@@ -130,4 +132,5 @@ class Experiment:
     prefetch: int = 2
     on_bad_example: str = "error"
     other_weights: Callable[[str], Mapping[str, Any] | None] | None = None
+    converters: Mapping[str, Any] = field(default_factory=dict)
     stage_before: Path | None = None

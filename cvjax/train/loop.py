@@ -249,6 +249,7 @@ class _Session:
                 state,
                 report_path=self.workdir / "restore.json" if self.main_process else None,
                 other_weights=self.experiment.other_weights,
+                converters=self.experiment.converters,
             )
         return state, host
 

@@ -84,23 +84,16 @@ def get_config(arg: str = "") -> ConfigDict:
     if options.variant != "scratch":
         config.train.init_from = f"fetch:{weights}"
         config.train.init_rules = ((HEAD, None), (".*", r"\g<0>"))
+        plain_rmsprop = dict(name="rmsprop", clip_norm=0.0, schedule=dict(name="cosine"))
         head = dict(
-            optim=dict(
-                name="rmsprop",
-                lr=1e-3,
-                clip_norm=0.0,
-                schedule=dict(name="cosine"),
-                groups=((HEAD, {}), (".*", None)),
-            ),
+            optim=dict(**plain_rmsprop, lr=1e-3, groups=((HEAD, {}), (".*", None))),
             train=dict(epochs=float(options.head_epochs)),
         )
         trained = ((HEAD, {}), (top, {}), (".*", None))
         finetune = dict(
             optim=dict(
-                name="rmsprop",
+                **plain_rmsprop,
                 lr=1e-4,
-                clip_norm=0.0,
-                schedule=dict(name="cosine"),
                 groups=((".*", {}),) if options.tune == "all" else trained,
                 layer_decay=options.layer_decay,
             ),

@@ -5,7 +5,8 @@ matches a target's whole path wins; the template, with the regex's groups, names
 and None keeps the fresh value. A third part names the converter that may change an array's shape.
 Paths are those of parameters, such as `stage1_block1/conv1/kernel`, and the same rules hold for
 every collection (`params`, `batch_stats`). The plan is made from shapes and dtypes before an array
-is read, and whatever does not fit is one error that names it all. Weights of other libraries go the same way: who reads them arrives as an argument.
+is read, and whatever does not fit is one error that names it all. Weights of other libraries go
+the same way: who reads them arrives as an argument.
 """
 
 import re

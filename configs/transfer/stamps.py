@@ -14,7 +14,9 @@ tenth of the rate. Two stages, one command; killed, the same command goes on in 
 Python package index. `tune=top` trains the last blocks in the second stage, `tune=all` everything,
 with a rate that falls by `layer_decay` from a layer to the one below. `variant=frozen` ends after
 the first stage, `variant=scratch` starts from random weights.
-The parts are explained in docs/transfer.md. Accuracies of these runs: not measured yet.
+Measured, one seed, 2 cores shared with other work: `model=squeezenet1_1,head_epochs=8,epochs=3,
+tune=top` reads 66.0% of the test split after the first stage and 70.2% at the end, in 6 minutes
+with compiling; the largest class is 21%. Nothing else was measured yet. See docs/transfer.md.
 """
 
 from ml_collections import ConfigDict

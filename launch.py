@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
         print(f"{__doc__}\nFlags:\n{flags.FLAGS.module_help(__name__)}")
         return 0
     from cvjax import build, config  # here: `--help` need not wait for JAX
-    from cvjax.train import dry_run, loop
+    from cvjax.train import stages
     from cvjax.train.progress import log, setup_logging
     from cvjax.train.sharding import join_processes
 
@@ -49,15 +49,15 @@ def main(argv: list[str]) -> int:
             raise config.ConfigError("--workdir is missing: the folder for what the run writes.")
         if options.distributed:
             join_processes(options.coordinator, options.num_processes, options.process_id)
-        experiment = build.experiment(options.config, stand_in_data=options.mode == "dry_run")
+        runs = build.experiments(options.config, stand_in_data=options.mode == "dry_run")
         if options.mode == "dry_run":
-            print(dry_run.describe(experiment))
+            print(stages.describe(runs))
         elif options.mode == "eval":
-            figures = loop.evaluate(experiment, options.workdir, checkpoint=options.checkpoint)
+            figures = stages.evaluate(runs, options.workdir, checkpoint=options.checkpoint)
             for name, value in sorted(figures.items()):
                 print(f"{name:32} {value:.4f}")
         else:
-            outcome = loop.run(experiment, options.workdir)
+            outcome = stages.run(runs, options.workdir)
             return 128 + outcome.signal if outcome.signal else 0
         return 0
     except (ValueError, OSError, ArithmeticError, RuntimeError, flags.Error) as error:

@@ -16,6 +16,7 @@ from cvjax.config import (
     make_options,
     nearest,
     plain,
+    stage_configs,
 )
 from cvjax.data.options import DataOptions, EvalOptions
 from cvjax.data.source import Source, SourceInfo
@@ -25,6 +26,7 @@ from cvjax.data.sources.folder import Folder
 from cvjax.data.sources.idx import Idx
 from cvjax.data.sources.loaded import Loaded
 from cvjax.data.sources.scenes import Scenes
+from cvjax.data.sources.stamps import Stamps
 from cvjax.data.sources.tfds import Tfds
 from cvjax.data.views import View, make_view
 from cvjax.evaluators.batches import Batches
@@ -32,6 +34,7 @@ from cvjax.evaluators.detection_ap import DetectionAP
 from cvjax.image.augment import eval_transform, train_transform
 from cvjax.image.normalize import denormalize
 from cvjax.pretrained.origin import variables_at
+from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.classification import Classification
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
@@ -42,6 +45,7 @@ SOURCES = {
     "folder": Folder,
     "idx": Idx,
     "scenes": Scenes,
+    "stamps": Stamps,
     "tfds": Tfds,
 }
 TASKS = {"classification": Classification}
@@ -58,7 +62,7 @@ def complete(config: ConfigDict) -> ConfigDict:
     config = ConfigDict(config.to_dict() if isinstance(config, ConfigDict) else dict(config))
     check_sections(config)
     config.seed = config.get("seed", 0)
-    for section in ("ema", "evals"):
+    for section in ("ema", "evals", "stages"):
         if section not in config:
             config[section] = ConfigDict()
     fill_defaults(config.data, DataOptions)
@@ -72,24 +76,56 @@ def complete(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def experiment(config: ConfigDict, *, stand_in_data: bool = False) -> Experiment:
+def experiments(config: ConfigDict, *, stand_in_data: bool = False) -> dict[str, Experiment]:
+    """The experiment of each stage by its name, in order; {"": it} for a config without stages.
+
+    Raises:
+        ConfigError, FileNotFoundError: as `experiment`; the message names the stage.
+    """
+    found: dict[str, Experiment] = {}
+    sources: dict[str, Source] = {}  # stages that read the same data share it in memory
+    for name, stage in stage_configs(complete(config)).items():
+        try:
+            found[name] = experiment(stage, stand_in_data=stand_in_data, sources=sources)
+        except ConfigError as error:
+            where = f"stage {name!r}: " if name else ""
+            raise ConfigError(f"{where}{error}") from error
+    return found
+
+
+def experiment(
+    config: ConfigDict,
+    *,
+    stand_in_data: bool = False,
+    sources: dict[str, Source] | None = None,
+) -> Experiment:
     """The parts of the run that a config describes.
 
-    `stand_in_data=True` (dry run) puts an `AbsentSource` where the data is missing.
+    `stand_in_data=True` (dry run) puts an `AbsentSource` where the data is missing. `sources` are
+    those that other stages have made already, and gets this one's.
 
     Raises:
         ConfigError: naming every field that is wrong.
         FileNotFoundError: if the data is missing; the message says how to get it.
     """
     config = complete(config)
+    if config.stages:
+        raise ConfigError("stages: this config has some; each is a run, see build.experiments.")
     record = plain(config)
+    del record["stages"]
+    sources = {} if sources is None else sources
     data, optim, ema, train, *eval_options = _options(config)
     evals = dict(zip(config.evals, eval_options))
 
-    train_source = source(data, data.train_split, stand_in=stand_in_data)
+    def split(name: str) -> Source:
+        key = repr((sorted(record["data"].items()), name))
+        if key not in sources:
+            sources[key] = source(data, name, stand_in=stand_in_data)
+        return sources[key]
+
+    train_source = split(data.train_split)
     evaluations = {
-        name: Evaluation(source(data, entry.split, stand_in=stand_in_data), entry.every)
-        for name, entry in evals.items()
+        name: Evaluation(split(entry.split), entry.every) for name, entry in evals.items()
     }
     model = _model(plain(config.model), train_source.info)
     task_class = _named(TASKS, config.task, "task")
@@ -124,6 +160,7 @@ def experiment(config: ConfigDict, *, stand_in_data: bool = False) -> Experiment
         threads=data.threads,
         prefetch=data.prefetch,
         on_bad_example=data.on_bad_example,
+        converters=CONVERTERS,
         other_weights=lambda origin: variables_at(origin, **_model_fields(plain(config.model))),
     )
 

@@ -8,6 +8,7 @@ overridden on the command line and `config.json` records the whole truth.
 import dataclasses
 import difflib
 import importlib.util
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from beartype import BeartypeConf
 from beartype.door import is_bearable
 from ml_collections import ConfigDict, config_dict
 
-SECTIONS = ("seed", "model", "task", "data", "optim", "ema", "evals", "train")
+SECTIONS = ("seed", "model", "task", "data", "optim", "ema", "evals", "train", "stages")
 _TYPES = BeartypeConf(is_pep484_tower=True)  # an int where a float is expected is fine
 
 
@@ -149,6 +150,59 @@ def check_sections(config: Mapping[str, Any]) -> None:
     ]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def stage_configs(config: ConfigDict) -> dict[str, ConfigDict]:
+    """The config of each stage by its name, in order; {"": config} where there are no stages.
+
+    The section `stages` holds {name: {section: {field: value}}}: what a stage changes of the
+    config. Names are stage1_head and the like, and their numbers the order, because a ConfigDict
+    keeps none. A field is replaced whole; another optimizer's `name` begins with empty `options`.
+    From the second stage on, `train.init_from` is empty unless the stage sets it: a stage starts
+    from the state that the one before left.
+
+    Raises:
+        ConfigError: naming every stage or section that can't be.
+    """
+    stages = config.get("stages") or {}
+    if not stages:
+        return {"": config}
+    numbers = {name: re.fullmatch(r"stage([1-9]\d*)_[a-z0-9_]+", name) for name in stages}
+    problems = [
+        f"stages.{name}: a stage is called stage1_head, stage2_finetune and so on."
+        for name, match in numbers.items()
+        if not match
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    order = sorted(stages, key=lambda name: int(numbers[name][1]))
+    if [int(numbers[name][1]) for name in order] != list(range(1, len(order) + 1)):
+        raise ConfigError(f"stages: the numbers of {order} are not 1, 2, 3 ...")
+    found = {}
+    for number, name in enumerate(order):
+        changes = stages[name]
+        stage = ConfigDict(config.to_dict())
+        del stage["stages"]
+        if number:
+            with stage.train.ignore_type():
+                stage.train.update(init_from="", init_rules=())
+        for section, fields in changes.items():
+            if section not in SECTIONS or section in ("stages", "seed"):
+                known = [each for each in SECTIONS if each not in ("stages", "seed")]
+                near = nearest(section, known)
+                problems.append(f"stages.{name}.{section}: there is no such section.{near}")
+                continue
+            fields = fields.to_dict() if isinstance(fields, ConfigDict) else dict(fields)
+            if section == "optim" and "name" in fields:
+                fields.setdefault("options", {})
+            for field, value in fields.items():
+                if field in stage[section]:  # else a mapping would be merged with the old one
+                    del stage[section][field]
+                stage[section][field] = value
+        found[name] = stage
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return found
 
 
 def take_config_flag(argv: list[str]) -> tuple[str, list[str]]:

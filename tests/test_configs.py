@@ -9,13 +9,17 @@ from ml_collections import ConfigDict
 
 from cvjax import build
 from cvjax.config import ConfigError, load, plain
-from cvjax.train import dry_run, loop
+from cvjax.train import dry_run, stages
 from cvjax.vis.records import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 # Variants besides the default that take another path through the code.
-VARIANTS = {"lenet_digits": ["variant=paper"], "resnet_cifar10": ["plain"]}
+VARIANTS = {
+    "lenet_digits": ["variant=paper"],
+    "resnet_cifar10": ["plain"],
+    "stamps": ["tune=top,layer_decay=0.5", "variant=scratch,plain", "variant=frozen"],
+}
 # The others' networks take ten seconds and more to compile: they smoke with the slow tests.
 QUICK = ("lenet_digits", "cnn_fashion_mnist", "resnet_cifar10", "alexnet_imagenet", "vit_digits")
 SMOKES = [
@@ -34,15 +38,16 @@ def _libraries_may_broadcast():
 
 @pytest.mark.parametrize(("path", "arg"), SMOKES, ids=lambda x: getattr(x, "stem", x))
 def test_smoke_trains_evaluates_saves_and_reports(path, arg, tmp_path):
-    experiment = build.experiment(load(f"{path}:{arg}"))
-    outcome = loop.run(experiment, tmp_path)
+    experiments = build.experiments(load(f"{path}:{arg}"))
+    outcome = stages.run(experiments, tmp_path)
     assert outcome.status == "finished"
-    names = {name for record in read_records(tmp_path / "metrics.jsonl") for name in record}
-    assert {"train/loss", "train/accuracy", experiment.train.monitor} <= names
-    for written in ("config.json", "environment.json", "curves.png", "report.html"):
-        assert (tmp_path / written).stat().st_size > 0
-    assert (tmp_path / "samples" / "train_inputs.png").stat().st_size > 0
-    assert (tmp_path / "checkpoints" / str(outcome.step) / "seal.json").exists()
+    for stage, folder in stages.stage_folders(experiments, tmp_path).items():
+        names = {name for record in read_records(folder / "metrics.jsonl") for name in record}
+        assert {"train/loss", "train/accuracy", experiments[stage].train.monitor} <= names
+        for written in ("config.json", "environment.json", "curves.png", "report.html"):
+            assert (folder / written).stat().st_size > 0
+        assert (folder / "samples" / "train_inputs.png").stat().st_size > 0
+        assert (folder / "checkpoints" / str(outcome.step) / "seal.json").exists()
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

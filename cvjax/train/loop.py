@@ -221,7 +221,7 @@ class _Session:
         return self._finish(self.host["ended"])
 
     def _start(self) -> tuple[TrainState, dict[str, Any]]:
-        """Workdir's newest sound checkpoint > train.resume > train.init_from > scratch."""
+        """Workdir's newest sound checkpoint > resume > init_from > stage before > scratch."""
         setup, train = self.setup, self.experiment.train
         found = self.checkpoints.newest_sound()
         if found is not None:
@@ -241,13 +241,15 @@ class _Session:
         if train.resume:
             return self._continued(continue_from(train.resume, setup.state_shapes), host)
         state = setup.init()
-        if train.init_from:
+        origin = train.init_from or self.experiment.stage_before
+        if origin:
             state = initialise_from(
-                train.init_from,
+                str(origin),
                 train.init_rules,
                 state,
                 report_path=self.workdir / "restore.json" if self.main_process else None,
                 other_weights=self.experiment.other_weights,
+                converters=self.experiment.converters,
             )
         return state, host
 

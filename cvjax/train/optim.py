@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cvjax.train.layers import layers_from_top
 from cvjax.train.lbfgs import Lbfgs, lbfgs
 from cvjax.train.partition import first_matches, frozen_lookup, matches_any, parameter_paths
 from cvjax.train.plateau import ReduceOnPlateau
@@ -56,6 +57,11 @@ class OptimOptions:
     freezes, and options override `lr` (the same schedule from another height), `lr_multiplier`,
     `weight_decay` and `every` (k: move at steps k, 2k, ... only, with nothing remembered of those
     between). A pattern left without a parameter is an error, but for a last (".*", {}).
+
+    `layer_decay` multiplies every rate once for each layer between a parameter and the output: at
+    0.5 the head has its whole rate, the block below it half, the next a quarter. Layers go by the
+    modules' names (`layers.layers_from_top`), or by `layer_order`: patterns of whole paths, from
+    the input to the output.
     """
 
     name: str = "sgd"
@@ -67,6 +73,8 @@ class OptimOptions:
     clip_norm: float = 0.0
     clip_value: float = 0.0
     groups: tuple[tuple[str, Mapping[str, Any] | None], ...] = ((".*", {}),)
+    layer_decay: float = 1.0
+    layer_order: tuple[str, ...] = ()
     accumulate: int = 1
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -283,6 +291,13 @@ def _number_problems(options: OptimOptions) -> list[str]:
         value = getattr(options, name)
         if not value >= 0 or math.isinf(value):
             problems.append(f"optim.{name}: a finite number >= 0 is needed, got {value!r}.")
+    if not 0 < options.layer_decay <= 1:
+        problems.append(
+            f"optim.layer_decay: a factor above 0 and at most 1 is needed, got "
+            f"{options.layer_decay!r}."
+        )
+    if options.layer_order and options.layer_decay == 1.0:
+        problems.append("optim.layer_order: there is no optim.layer_decay that it would order.")
     if options.accumulate < 1:
         problems.append(
             f"optim.accumulate: at least 1 micro-batch is needed, got {options.accumulate!r}."
@@ -321,6 +336,10 @@ def _full_batch_problems(options: OptimOptions) -> list[str]:
         for name in ("clip_norm", "clip_value")
         if getattr(options, name)
     ]
+    if options.layer_decay != 1.0:
+        problems.append(
+            "optim.layer_decay: 'lbfgs' moves all parameters as one vector; leave it at 1."
+        )
     for pattern, settings in options.groups:
         names = [name for name in ("lr", "lr_multiplier", "every") if name in (settings or {})]
         if names:
@@ -373,6 +392,11 @@ def _assign(
     exempt, exempt_problems = matches_any(options.decay_exempt, paths, field="optim.decay_exempt")
     plain, plain_problems = matches_any(options.adapt_exempt, paths, field="optim.adapt_exempt")
     problems += exempt_problems + plain_problems
+    factors = [1.0] * len(paths)
+    if options.layer_decay != 1.0:
+        above, layer_problems = layers_from_top(paths, options.layer_order)
+        problems += layer_problems
+        factors = [options.layer_decay**count for count in above]
     for pattern, settings in groups:
         problems += _group_problems(pattern, settings)
     if paths and not problems and all(groups[index][1] is None for index in indices):
@@ -381,13 +405,15 @@ def _assign(
         return (), [], problems
 
     rows, all_settings = [], []
-    for path, shape, index, no_decay, no_adapt in zip(paths, shapes, indices, exempt, plain):
+    for path, shape, index, no_decay, no_adapt, factor in zip(
+        paths, shapes, indices, exempt, plain, factors
+    ):
         pattern, group = groups[index]
         if group is None:
             rows.append(TableRow(path, shape, pattern, 0.0, 0.0, True))
             all_settings.append(None)
             continue
-        lr = group.get("lr", options.lr) * group.get("lr_multiplier", 1.0)
+        lr = group.get("lr", options.lr) * group.get("lr_multiplier", 1.0) * factor
         decay = 0.0 if no_decay else group.get("weight_decay", options.weight_decay)
         rows.append(TableRow(path, shape, pattern, lr, decay, False))
         all_settings.append(_Settings(lr, decay, group.get("every", 1), not no_adapt))

@@ -2,10 +2,11 @@
 
 `init_from` goes by rules. A rule is (target regex, source template or None): the first whose regex
 matches a target's whole path wins; the template, with the regex's groups, names the source's path,
-and None keeps the fresh value. Paths are those of parameters, such as `stage1_block1/conv1/kernel`,
-and the same rules hold for every collection (`params`, `batch_stats`). The plan is made from
-shapes and dtypes before an array is read, and whatever does not fit is one error that names it all.
-Weights of other libraries go the same way: who reads them arrives as an argument.
+and None keeps the fresh value. A third part names the converter that may change an array's shape.
+Paths are those of parameters, such as `stage1_block1/conv1/kernel`, and the same rules hold for
+every collection (`params`, `batch_stats`). The plan is made from shapes and dtypes before an array
+is read, and whatever does not fit is one error that names it all. Weights of other libraries go
+the same way: who reads them arrives as an argument.
 """
 
 import re
@@ -19,13 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
+from jax.sharding import NamedSharding, PartitionSpec
 
 from cvjax.train.checkpoint import CheckpointError, Checkpoints, Restored, problems_of
 from cvjax.train.progress import log
 from cvjax.train.state import TrainState
 from cvjax.train.writer import write_json
 
-Rules = Sequence[tuple[str, str | None]]
+Rules = Sequence[tuple[str, str | None] | tuple[str, str, str]]
 # Without rules every parameter is taken from the source's of the same path.
 SAME_PATHS: Rules = ((".*", r"\g<0>"),)
 _EXAMPLES = 20
@@ -41,25 +43,37 @@ class Plan:
         load: target path -> source path.
         keep: target paths that keep their fresh value.
         ignored: source paths that nothing asks for.
+        converted: target path -> name of the converter that gives its array another shape.
         problems: whatever does not fit, a line each.
     """
 
     load: dict[str, str] = field(default_factory=dict)
     keep: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    converted: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
-def make_plan(target: Shapes, source: Shapes, rules: Rules) -> Plan:
+def make_plan(
+    target: Shapes, source: Shapes, rules: Rules, converters: Mapping[str, Any] | None = None
+) -> Plan:
     """Matches {path: (shape, dtype)} of the fresh variables with those of the source.
 
-    Nothing is resized or cast silently: shapes have to be equal, and float stays float.
+    Nothing is resized or cast silently: shapes have to be equal unless the rule names one of
+    `converters` (objects with `problem` and `convert`, see `cvjax.pretrained.reshape`), and float
+    stays float.
     """
-    plan = Plan()
-    compiled = []
-    for pattern, template in rules:
+    plan, converters = Plan(), converters or {}
+    compiled, named = [], []
+    for pattern, template, *converter in rules:
+        unknown = [name for name in converter if name not in converters]
+        if unknown or len(converter) > 1:
+            plan.problems.append(
+                f"the rule {pattern!r} names {converter}; one of {sorted(converters)} can be"
+            )
         try:
             compiled.append((re.compile(pattern), template))
+            named.append("" if unknown or not converter else converter[0])
         except re.error as error:
             plan.problems.append(f"{pattern!r} is not a regular expression ({error})")
     used = [False] * len(compiled)
@@ -81,19 +95,31 @@ def make_plan(target: Shapes, source: Shapes, rules: Rules) -> Plan:
             continue
         if wanted not in source:
             plan.problems.append(f"{path}: the source has no {wanted}")
-        elif tuple(source[wanted][0]) != tuple(shape):
+        elif (why := _misfit(source[wanted][0], shape, converters.get(named[hit]))) is not None:
             plan.problems.append(
-                f"{path} has shape {tuple(shape)}, the source's {wanted} {source[wanted][0]}"
+                f"{path} has shape {tuple(shape)}, the source's {wanted} {source[wanted][0]}{why}"
             )
         elif _is_float(dtype) != _is_float(source[wanted][1]):
             plan.problems.append(f"{path} is {dtype}, {wanted} of the source {source[wanted][1]}")
         else:
             plan.load[path] = wanted
+            if tuple(source[wanted][0]) != tuple(shape):
+                plan.converted[path] = named[hit]
     for (regex, _), hit in zip(compiled, used):
         if not hit:
             plan.problems.append(f"the rule {regex.pattern!r} applies to no parameter")
     plan.ignored = sorted(set(source) - set(plan.load.values()))
     return plan
+
+
+def _misfit(source: Sequence[int], target: Sequence[int], converter: Any) -> str | None:
+    """None where an array of one shape can serve for the other, else what to add to the problem."""
+    if tuple(source) == tuple(target):
+        return None
+    if converter is None:
+        return ""
+    problem = converter.problem(tuple(source), tuple(target))
+    return f" ({problem})" if problem else None
 
 
 def initialise_from(
@@ -103,6 +129,7 @@ def initialise_from(
     *,
     report_path: Path | None = None,
     other_weights: Callable[[str], Mapping[str, Any] | None] | None = None,
+    converters: Mapping[str, Any] | None = None,
 ) -> TrainState:
     """`state` with parameters and statistics of the checkpoint at `origin`, by `rules`.
 
@@ -125,9 +152,8 @@ def initialise_from(
         found = {path: ((x.shape, str(x.dtype)), (path,)) for path, x in hosted.items()}
         where = origin
     target = _shapes({"params": state.params, **state.mutable})
-    plan = make_plan(
-        target, {path: shape for path, (shape, _) in found.items()}, rules or SAME_PATHS
-    )
+    shapes = {path: shape for path, (shape, _) in found.items()}
+    plan = make_plan(target, shapes, rules or SAME_PATHS, converters)
     if plan.problems:
         shown = "\n".join(f"  {problem}" for problem in plan.problems)
         raise ValueError(
@@ -139,19 +165,32 @@ def initialise_from(
         )
     fresh = {"params": state.params, **state.mutable}
     flat = traverse_util.flatten_dict(fresh, sep="/")
-    wanted = {found[source][1]: flat[path] for path, source in plan.load.items()}
+    wanted = {}
+    for path, source in plan.load.items():
+        (shape, _), stored_at = found[source]
+        if path not in plan.converted:
+            wanted[stored_at] = flat[path]
+        else:  # unless another target takes it as it is
+            wanted.setdefault(stored_at, _as_stored(flat[path], shape))
     if others is None:
         arrays = _read(folder, wanted)
     else:
         arrays = {(path,): _placed(hosted[path], like) for (path,), like in wanted.items()}
-    # Copies, because two targets may load from one source and donated buffers must not alias.
-    loaded = {path: jnp.copy(arrays[found[source][1]]) for path, source in plan.load.items()}
+    loaded = {}
+    for path, source in plan.load.items():
+        array = arrays[found[source][1]]
+        if path in plan.converted:
+            converter, like = converters[plan.converted[path]], flat[path]
+            loaded[path] = _placed(converter.convert(np.asarray(array), like.shape), like)
+        else:  # copies: two targets may load from one source, and donated buffers must not alias
+            loaded[path] = jnp.copy(array)
     variables = traverse_util.unflatten_dict({**flat, **loaded}, sep="/")
     params = variables.pop("params")
     if report_path is not None:
         report = {
             "source": where,
             "loaded": plan.load,
+            "converted": plan.converted,
             "kept": plan.keep,
             "ignored": plan.ignored,
         }
@@ -230,6 +269,14 @@ def _found_variables(folder: Path) -> dict[str, tuple[Any, tuple[str, ...]]]:
             shape = (tuple(leaf.shape), str(np.dtype(leaf.dtype)))
             found["/".join((collection, *keys))] = (shape, (*where, *keys))
     return found
+
+
+def _as_stored(like: jax.Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """The source's shape, whole on every device of `like`: it need not divide as `like` does."""
+    sharding = like.sharding
+    if isinstance(sharding, NamedSharding):
+        sharding = NamedSharding(sharding.mesh, PartitionSpec())
+    return jax.ShapeDtypeStruct(shape, like.dtype, sharding=sharding)
 
 
 def _placed(array: np.ndarray, like: jax.Array) -> jax.Array:

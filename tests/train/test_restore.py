@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from checkpoint_files import arrays_of, checkpoints_in, host_of, last_checkpoint, lines_of
-from tiny_run import tiny_experiment
+from tiny_run import CLASSES, tiny_experiment
 
 from cvjax.train.checkpoint import CheckpointError, Checkpoints
 from cvjax.train.restore import SAME_PATHS, initialise_from, make_plan
@@ -122,6 +122,49 @@ def test_every_one_of_many_random_misfits_is_named_and_nothing_else_is():
         assert set(plan.ignored) == set(source) - set(plan.load.values())
 
 
+# ---- converters
+
+
+class Widened:
+    """Stands in for a converter: a longer or shorter last axis, of zeros."""
+
+    @staticmethod
+    def problem(source, target) -> str:
+        return "" if source[:-1] == target[:-1] else "only the last axis may differ"
+
+    @staticmethod
+    def convert(array, target):
+        new = np.zeros(target, array.dtype)
+        count = min(array.shape[-1], target[-1])
+        new[..., :count] = array[..., :count]
+        return new
+
+
+def test_only_a_rule_that_names_a_converter_changes_a_shape():
+    """Hundreds of trees with shapes edited at random, some under a rule that may convert."""
+    rng = random.Random(1)
+    rules = [("stage0/.*", r"\g<0>", "widened"), (".*", r"\g<0>")]
+    for _ in range(300):
+        target, source = backbone(), backbone()
+        converted, misfits = set(), set()
+        for path in rng.sample(sorted(target), 4):
+            shape, dtype = source[path]
+            axis = rng.randrange(len(shape))
+            source[path] = ((*shape[:axis], shape[axis] + 1, *shape[axis + 1 :]), dtype)
+            fits = "/stage0/" in path and axis == len(shape) - 1
+            (converted if fits else misfits).add(path)
+        plan = make_plan(target, source, rules, {"widened": Widened})
+        assert plan.converted == dict.fromkeys(converted, "widened")
+        assert {line.split(" has shape")[0] for line in plan.problems} == misfits
+        for line in plan.problems:
+            assert ("only the last axis" in line) == ("/stage0/" in line)
+
+
+def test_a_converter_that_does_not_exist_is_named():
+    plan = make_plan(backbone(), backbone(), [(".*", r"\g<0>", "shrink")], {"widened": Widened})
+    assert "names ['shrink']; one of ['widened']" in plan.problems[0]
+
+
 # ---- arrays
 
 
@@ -176,6 +219,22 @@ def test_rules_choose_what_is_loaded_and_the_rest_stays_fresh(source, tmp_path, 
     report = json.loads((tmp_path / "restore.json").read_text())
     assert report["kept"] == ["params/head/bias", "params/head/kernel"]
     assert report["ignored"] == ["params/head/bias", "params/head/kernel"]
+
+
+def test_a_converted_array_is_the_sources_in_its_new_shape(source, tmp_path):
+    changes = {"data": {"options": {"num_classes": CLASSES + 2}}, "ema": {"decay": None}}
+    fresh = filled(tiny_experiment(changes), params=7.0, ema=None)
+    rules = (("head/.*", r"\g<0>", "widened"), (".*", r"\g<0>"))
+    newest = str(source / "checkpoints" / "5")
+    path = tmp_path / "restore.json"
+    widened = {"widened": Widened}
+    state = initialise_from(newest, rules, fresh, report_path=path, converters=widened)
+    for leaf in state.params["head"].values():
+        assert values_in(leaf[..., :CLASSES]) == {11.0}
+        assert values_in(leaf[..., CLASSES:]) == {0.0}
+    assert values_in(state.params["conv"]) == {11.0}
+    report = json.loads(path.read_text())
+    assert set(report["converted"]) == {"params/head/bias", "params/head/kernel"}
 
 
 def test_parameters_serve_where_the_source_kept_no_averages(tmp_path):

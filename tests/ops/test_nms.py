@@ -1,0 +1,85 @@
+import functools
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cvjax.ops.nms import nms
+
+GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "torchvision_nms.npz")
+CASES = json.loads(str(GOLDEN["cases"]))
+SIZE = 304  # every golden case padded to one shape: one program
+FAST = {"xla_backend_optimization_level": 0}
+
+
+@functools.partial(jax.jit, compiler_options=FAST)
+def padded_nms(boxes, scores, labels, iou_threshold):
+    # 37 divides nothing here, so tiles are padded and chains cross them.
+    return nms(boxes, scores, labels, iou_threshold=iou_threshold, max_outputs=SIZE, tile=37)
+
+
+def test_kept_boxes_agree_with_torchvision():
+    for case in CASES:
+        boxes, scores, keep = (GOLDEN[f"{case['id']}/{k}"] for k in ("boxes", "scores", "keep"))
+        name = f"{case['id']}/idxs"
+        labels = GOLDEN[name] if name in GOLDEN else np.zeros(len(boxes))
+        rest = SIZE - len(boxes)
+        index, valid = padded_nms(
+            np.pad(boxes.astype(np.float32), ((0, rest), (0, 0))),
+            np.pad(scores.astype(np.float32), (0, rest), constant_values=-np.inf),
+            np.pad(labels.astype(np.int32), (0, rest)),
+            np.float32(case["args"]["iou_threshold"]),
+        )
+        np.testing.assert_array_equal(np.asarray(index)[valid], keep, err_msg=case["id"])
+
+
+def greedy_loop(boxes, scores, threshold):
+    """One box at a time, one pair at a time."""
+    kept = []
+    for i in sorted(range(len(boxes)), key=lambda i: (-scores[i], i)):
+        if not np.isfinite(scores[i]):
+            continue
+        for j in kept:
+            a, b = boxes[i], boxes[j]
+            w = max(0, min(a[2], b[2]) - max(a[0], b[0]))
+            h = max(0, min(a[3], b[3]) - max(a[1], b[1]))
+            union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - w * h
+            if w * h > threshold * union:
+                break
+        else:
+            kept.append(i)
+    return kept
+
+
+def test_batched_with_ties_and_few_outputs_is_the_start_of_a_greedy_loop():
+    rng = np.random.default_rng(0)
+    # Integer corners and a threshold no ratio rounds to; ten distinct scores: ties everywhere.
+    corners = rng.integers(0, 24, size=(3, 90, 2))
+    boxes = np.concatenate([corners, corners + rng.integers(4, 12, size=(3, 90, 2))], -1)
+    scores = rng.integers(0, 10, size=(3, 90)).astype(np.float32)
+    scores[2, 5:] = np.nan  # nearly empty: fewer boxes than outputs
+    run = functools.partial(nms, iou_threshold=0.2503, max_outputs=12, tile=16)
+    index, valid = jax.jit(jax.vmap(run), compiler_options=FAST)(boxes.astype(np.float32), scores)
+    for i in range(3):
+        want = greedy_loop(boxes[i], scores[i], 0.2503)[:12]
+        np.testing.assert_array_equal(np.asarray(index[i])[np.asarray(valid[i])], want)
+        assert not np.asarray(index[i])[~np.asarray(valid[i])].any()
+    assert np.asarray(valid).sum(1).tolist()[:2] == [12, 12]
+
+
+def test_course_example_keeps_the_best_of_three():
+    # Three boxes around one car: 0.9 stays, 0.7 and 0.6 overlap it and go.
+    boxes = jnp.asarray([[1.0, 1.0, 9.0, 9.0], [0.0, 0.0, 9.0, 9.0], [1.0, 1.0, 10.0, 10.0]])
+    scores = jnp.asarray([0.6, 0.9, 0.7])
+    index, valid = nms(boxes, scores, iou_threshold=0.5, max_outputs=3)
+    assert (index.tolist(), valid.tolist()) == ([1, 0, 0], [True, False, False])
+
+
+def test_no_boxes_and_bad_sizes():
+    index, valid = nms(jnp.zeros((0, 4)), jnp.zeros(0), iou_threshold=0.5, max_outputs=2)
+    assert (index.tolist(), valid.tolist()) == ([0, 0], [False, False])
+    with pytest.raises(ValueError, match="max_outputs=0"):
+        nms(jnp.zeros((1, 4)), jnp.zeros(1), iou_threshold=0.5, max_outputs=0)

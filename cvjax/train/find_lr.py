@@ -78,7 +78,7 @@ def find_lr(experiment: Experiment, workdir: str | Path, steps: int | None = Non
         raise ValueError(
             f"optim.lr is {experiment.optim.lr}; the sweep is laid around it, so give a rough one."
         )
-    trial = as_trial(experiment, steps=steps + 1)
+    trial = as_trial(experiment, steps=steps)
     rates = experiment.optim.lr * np.geomspace(LOW, HIGH, steps)
     setup = prepare(trial)
     sweep = run_sweep(trial, setup, starting_state(trial, setup), rates)

@@ -139,10 +139,10 @@ def read_memory(
     figures = _figures(last)
     if _learnt(records, chance):
         return (
-            f"Learnt: {count} examples by heart at step {last['step']}, {figures}. "
+            f"Learnt: {count} examples by heart after {last['step'] - 1} steps, {figures}. "
             "Model, loss, data and optimizer fit together."
         )
-    started = f"Failed: after {last['step']} steps on the same {count} examples, {figures}."
+    started = f"Failed: after {last['step'] - 1} steps on the same {count} examples, {figures}."
     advice = list(_advice(records, chance, host_batch, setup, lr))
     return "\n".join([started, *(f"  - {line}" for line in advice)])
 

@@ -22,6 +22,8 @@ from cvjax.train.writer import write_json_lines
 def as_trial(experiment: Experiment, *, steps: int) -> Experiment:
     """`experiment` for `steps` steps at its own constant rate, each logged, without evaluations.
 
+    One step more is taken: the loss that a step reports is that before it.
+
     Raises:
         ValueError: if `steps` is below 1, or the optimizer chooses the length of its steps itself.
     """
@@ -36,7 +38,7 @@ def as_trial(experiment: Experiment, *, steps: int) -> Experiment:
         experiment,
         optim=dataclasses.replace(experiment.optim, schedule={"name": "constant"}),
         train=dataclasses.replace(
-            experiment.train, epochs=None, steps=steps, log_every=1, early_stop=None
+            experiment.train, epochs=None, steps=steps + 1, log_every=1, early_stop=None
         ),
         evals={},
     )

@@ -22,8 +22,13 @@ from cvjax.train.trials import as_trial
 
 @pytest.fixture(scope="module")
 def tiny():
-    """(experiment, setup): every regulariser on in the config, 40 steps."""
-    config = {"task": {"name": "classification", "label_smoothing": 0.2, "l2": 0.1}}
+    """(experiment, setup): regularised by every means in the config, 40 steps."""
+    config = {
+        "model": {"norm": False},
+        "task": {"label_smoothing": 0.2, "l2": 0.1},
+        "optim": {"accumulate": 1},  # compiles in half the time
+        "ema": {"decay": None},
+    }
     experiment = plain_experiment(as_trial(tiny_experiment(config), steps=40))
     return experiment, prepare(experiment)
 

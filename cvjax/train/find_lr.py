@@ -71,12 +71,17 @@ def find_lr(experiment: Experiment, workdir: str | Path, steps: int | None = Non
     """Sweeps, writes `find_lr.jsonl` and `find_lr.png`, and returns the verdict as text.
 
     Raises:
-        ValueError: if the config's rate is 0, or the trial makes no sense for its optimizer.
+        ValueError: if the config's rate is 0, or its optimizer searches along a line (lbfgs).
     """
     steps = STEPS if steps is None else steps
     if not experiment.optim.lr > 0:
         raise ValueError(
             f"optim.lr is {experiment.optim.lr}; the sweep is laid around it, so give a rough one."
+        )
+    if experiment.optim.name == "lbfgs":
+        raise ValueError(
+            "optim.name='lbfgs' finds the length of each step by a line search, so there is no "
+            "rate to look for. Keep optim.lr=1, or sweep another optimizer."
         )
     trial = as_trial(experiment, steps=steps)
     rates = experiment.optim.lr * np.geomspace(LOW, HIGH, steps)
@@ -185,8 +190,8 @@ def read_sweep(sweep: Sweep) -> Verdict:
     lowest, lr = float(smoothed[index]), float(sweep.rates[index])
     if lowest > (1 - LEAST_FALL) * sweep.first_loss:
         text = (
-            f"No suggestion: the smoothed loss fell from {sweep.first_loss:.4g} to {lowest:.4g} at "
-            f"the most, less than a tenth. {_LOOK}"
+            f"No suggestion: the loss was {sweep.first_loss:.4g} before the sweep and, smoothed, "
+            f"{lowest:.4g} at the lowest: it did not fall by a tenth. {_LOOK}"
         )
         return Verdict(None, lr, smoothed, text)
     text = (

@@ -21,7 +21,10 @@ def log_first_loss(experiment: Experiment, figures: Mapping[str, Any]) -> Findin
         return None
     loss = per_example_loss(experiment, figures)
     chance = guessing(experiment.task)
-    if "loss" not in chance or not math.isfinite(loss):
+    if not math.isfinite(loss):
+        log.warning("initial loss: %g before any update; look at the data and the weights", loss)
+        return None
+    if "loss" not in chance:
         log.info("initial loss %.4g; there is no figure of guessing to compare it with", loss)
         return None
     loaded = bool(experiment.train.init_from or experiment.train.resume)

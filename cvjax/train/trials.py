@@ -25,15 +25,10 @@ def as_trial(experiment: Experiment, *, steps: int) -> Experiment:
     One step more is taken: the loss that a step reports is that before it.
 
     Raises:
-        ValueError: if `steps` is below 1, or the optimizer chooses the length of its steps itself.
+        ValueError: if `steps` is below 1.
     """
     if steps < 1:
         raise ValueError(f"--trial_steps is {steps}; at least 1 is needed.")
-    if experiment.optim.name == "lbfgs":
-        raise ValueError(
-            "optim.name='lbfgs' searches along a line and sees whole data sets, so neither a rate "
-            "nor one batch says much about it. Try optim.name='sgd' or 'adam'."
-        )
     return dataclasses.replace(
         experiment,
         optim=dataclasses.replace(experiment.optim, schedule={"name": "constant"}),

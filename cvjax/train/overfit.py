@@ -182,17 +182,17 @@ def _advice(records, chance, host_batch, setup, lr):
     if frozen:
         yield f"{len(frozen)} parameters are frozen, such as {frozen[0]}: is what trains enough?"
     scale = chance.get("loss", losses[0])
-    if np.min(losses) >= scale * (1 - CHANCE_MARGIN):
+    if losses[-1] > 2 * np.min(losses):
+        yield (
+            f"The loss had been at {np.min(losses):.3g} and rose again: lower optim.lr "
+            f"(now {lr:g}); --mode find_lr shows how far."
+        )
+    elif np.min(losses) >= scale * (1 - CHANCE_MARGIN):
         yield (
             "The loss never went below guessing: do images and labels belong together, does the "
             "gradient reach the first layer, are the inputs normalised?"
         )
         yield f"Is optim.lr={lr:g} off by a power of ten? --mode find_lr shows."
-    elif losses[-1] > 2 * np.min(losses):
-        yield (
-            f"The loss had been at {np.min(losses):.3g} and rose again: lower optim.lr "
-            f"(now {lr:g}); --mode find_lr shows how far."
-        )
     elif losses[-1] < 0.9 * losses[len(losses) // 2]:
         yield (
             "The loss still falls: more --trial_steps, or a higher optim.lr "

@@ -2,7 +2,7 @@
 
     python launch.py --config configs/classification/lenet_digits.py --workdir runs/lenet_digits
     python launch.py --config FILE.py:variant --workdir DIR --config.optim.lr=0.01
-    python launch.py --config FILE.py --workdir DIR --mode eval
+    python launch.py --config FILE.py --workdir DIR --mode eval (or find_lr, overfit_one_batch)
     python launch.py --config FILE.py --mode dry_run
 
 Exit status: 0 done, 1 it failed, 2 the command or config is wrong, 128 + signal when interrupted.
@@ -15,7 +15,9 @@ from absl import flags
 from ml_collections import config_flags
 
 flags.DEFINE_string("workdir", None, "Folder for checkpoints, metrics and the report.")
-flags.DEFINE_enum("mode", "train", ("train", "eval", "dry_run"), "What to do.")
+MODES = ("train", "eval", "dry_run", "find_lr", "overfit_one_batch")
+flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+flags.DEFINE_integer("trial_steps", None, "With find_lr, overfit_one_batch: at most so many steps.")
 flags.DEFINE_string("checkpoint", "best", "With --mode eval: 'best', 'latest' or a step.")
 flags.DEFINE_bool("distributed", False, "Join several processes; see docs/scale.md.")
 flags.DEFINE_string("coordinator", None, "host:port of process 0, where it is not found out.")
@@ -30,10 +32,11 @@ def main(argv: list[str]) -> int:
         print(f"{__doc__}\nFlags:\n{flags.FLAGS.module_help(__name__)}")
         return 0
     from cvjax import build, config  # here: `--help` need not wait for JAX
-    from cvjax.train import stages
+    from cvjax.train import find_lr, overfit, stages
     from cvjax.train.progress import log, setup_logging
     from cvjax.train.sharding import join_processes
 
+    trials = {"find_lr": find_lr.find_lr, "overfit_one_batch": overfit.overfit_one_batch}
     setup_logging()
     try:
         spec, argv = config.take_config_flag(argv)
@@ -41,8 +44,7 @@ def main(argv: list[str]) -> int:
             complete = build.complete(config.load(spec))
             config.check_overrides(complete, argv)
             config_flags.DEFINE_config_dict("config", complete, sys_argv=argv)
-        rest = flags.FLAGS(argv)[1:]
-        options = flags.FLAGS
+        options, rest = flags.FLAGS, flags.FLAGS(argv)[1:]
         if not spec or rest:
             raise config.ConfigError(f"not understood: {rest}" if spec else __doc__.strip())
         if options.mode != "dry_run" and not options.workdir:
@@ -52,6 +54,11 @@ def main(argv: list[str]) -> int:
         runs = build.experiments(options.config, stand_in_data=options.mode == "dry_run")
         if options.mode == "dry_run":
             print(stages.describe(runs))
+        elif options.mode in trials:
+            stage, run = next(iter(runs.items()))  # of several stages the first
+            print(
+                trials[options.mode](run, os.path.join(options.workdir, stage), options.trial_steps)
+            )
         elif options.mode == "eval":
             figures = stages.evaluate(runs, options.workdir, checkpoint=options.checkpoint)
             for name, value in sorted(figures.items()):

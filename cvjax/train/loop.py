@@ -24,6 +24,7 @@ from cvjax.data.pipeline import Prefetch, Reading, eval_batches, train_batch, tr
 from cvjax.evaluators.batches import Results
 from cvjax.train.checkpoint import CheckpointError, Checkpoints, Restored
 from cvjax.train.experiment import Evaluation, Experiment, TrainOptions
+from cvjax.train.first_loss import log_first_loss
 from cvjax.train.interrupt import Interruption
 from cvjax.train.plateau import EarlyStopping
 from cvjax.train.progress import Progress, clock, figures_text, log
@@ -193,6 +194,8 @@ class _Session:
                 while self.step < total:
                     self.state, report = self.train_step(self.state, next(batches))
                     self.step += 1
+                    if self.step == 1 and self.main_process:
+                        log_first_loss(self.experiment, report)
                     progress.step(self.step)
                     in_flight.append(report["bad_step"])
                     if len(in_flight) > MAX_STEPS_IN_FLIGHT:

@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -131,12 +131,17 @@ def keep_records(path: Path, last_step: int) -> None:
     if not path.exists():
         return
     kept = [record for record in read_records(path) if record["step"] <= last_step]
-    _replace(path, "".join(json.dumps(record) + "\n" for record in kept))
+    write_json_lines(path, kept)
 
 
 def write_json(path: str | Path, value: Any) -> None:
     """Writes `value` as indented JSON, atomically."""
     _replace(Path(path), json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def write_json_lines(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Writes one JSON object a line, atomically."""
+    _replace(Path(path), "".join(json.dumps(record) + "\n" for record in records))
 
 
 def _replace(path: Path, text: str) -> None:

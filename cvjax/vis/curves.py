@@ -85,8 +85,12 @@ def plot_curves(
     each split is named. No record, or one, gives a picture that says so. `guessing` maps metrics to
     the figure that guessing would reach (`diagnosis.guessing_figures`), drawn as dotted lines.
     """
+    save_figure(curves_figure(records, guessing=guessing, theme=theme), path, theme=theme)
+
+
+def save_figure(figure: Figure, path: str | Path, *, theme: Theme = LIGHT) -> None:
+    """Writes `figure` to `path` as a PNG, whole or not at all."""
     path = Path(path)
-    figure = curves_figure(records, guessing=guessing, theme=theme)
     partial = path.with_name(f".{path.name}.partial")
     figure.savefig(partial, format="png", dpi=110, facecolor=theme.background)
     os.replace(partial, path)
@@ -114,7 +118,7 @@ def curves_figure(
     FigureCanvasAgg(figure)
     if not panels:
         axes = figure.add_subplot()
-        _style(axes, "no metrics yet", theme)
+        style_axes(axes, "no metrics yet", theme)
         axes.set_xticks([])
         axes.set_yticks([])
         return figure
@@ -125,7 +129,7 @@ def curves_figure(
     limits = _step_limits(records)
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
-        _style(axes, panel.title, theme)
+        style_axes(axes, panel.title, theme)
         _draw_panel(axes, panel, records, colors, guessing, theme)
         axes.set_xlim(*limits)
         if index >= len(panels) - COLUMNS:
@@ -260,7 +264,8 @@ def _step_limits(records: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _style(axes: Axes, title: str, theme: Theme) -> None:
+def style_axes(axes: Axes, title: str, theme: Theme) -> None:
+    """The look of every plot: title on the left, a light grid, no frame."""
     axes.set_facecolor(theme.panel)
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=theme.text)
     axes.grid(True, color=theme.grid, lw=0.8)

@@ -26,6 +26,9 @@ LOW_FIT = 0.7
 CHANCE_MARGIN = 0.02
 # A first loss of more than twice guessing: the initial outputs are confident and wrong.
 HIGH_START = 2.0
+# A loss before any update that is 20% below guessing: fresh weights cannot know that much, and the
+# luck of a batch of 32 is about a twentieth.
+LOW_START = 0.8
 # A held-out loss 10% above its minimum is rising, not trembling.
 LOSS_RISE = 0.10
 # Two evaluations of one model trained a little longer differ by about a standard error of the
@@ -54,6 +57,11 @@ NOISE = 0.6
 ANNEALED = 0.01
 # Fewer points than this on a curve support no verdict about its trend.
 MIN_POINTS = 4
+
+_HIGH_START_ADVICE = (
+    "Scale the last layer's weights down (or start them at zero), and look at the input "
+    "normalisation."
+)
 
 SEVERITIES = ("problem", "note", "good")
 # Splits that may stand for "held out", best first; else the first split that was evaluated.
@@ -99,6 +107,29 @@ def guessing_figures(loss: str, num_classes: int, *, margin: float = 1.0) -> dic
     }
     figures = {"accuracy": 1 / num_classes}
     return figures | ({"loss": losses[loss]} if loss in losses else {})
+
+
+def initial_loss(loss: float, chance_loss: float, *, loaded_weights: bool = False) -> Finding:
+    """What the loss of the first batch, before any update, says beside that of guessing.
+
+    `loaded_weights` says that the network does not start from scratch, so it may know something.
+    """
+    figures = {"first_loss": loss, "chance_loss": chance_loss}
+    said = f"{loss:.4g} before any update, where guessing costs {chance_loss:.4g}"
+    if loss >= HIGH_START * chance_loss:
+        summary = f"{said}: the outputs are confident and wrong."
+        return Finding("high initial loss", "note", summary, figures, _HIGH_START_ADVICE)
+    if loss > LOW_START * chance_loss:
+        return Finding("initial loss as expected", "good", f"{said}: as expected.", figures, "")
+    if loaded_weights:
+        summary = f"{said}: the loaded weights already know the task."
+        return Finding("initial loss as expected", "good", summary, figures, "")
+    advice = (
+        "Does the input contain the label, is one class in most of the examples, is the loss "
+        "the one that you mean?"
+    )
+    summary = f"{said}: fresh weights cannot know that much."
+    return Finding("low initial loss", "note", summary, figures, advice)
 
 
 def diagnose(
@@ -240,8 +271,8 @@ def _start(curves: _Curves) -> list[Finding]:
             "note",
             f"The first logged training loss is {first:.4g}; guessing costs {chance:.4g}.",
             {"first_loss": first, "chance_loss": chance},
-            "Check the initial loss before any step: scale the last layer's weights down (or start "
-            "them at zero), and look at the input normalisation and the first steps' size.",
+            f"Check the initial loss before any step. {_HIGH_START_ADVICE} Look at the first "
+            "steps' size too.",
         )
     ]
 

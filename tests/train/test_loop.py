@@ -40,6 +40,7 @@ def test_run_leaves_what_the_house_promises_and_says_where(finished):
     assert json.loads((workdir / "environment.json").read_text())["versions"]["jax"]
     assert "finished at step 26" in output
     assert "999 parameters, 26 steps of 8 examples" in output
+    assert "before any update, where guessing costs 1.946" in output  # ln 7
 
 
 def test_evaluations_come_at_their_steps_and_at_the_end(finished):

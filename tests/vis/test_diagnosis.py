@@ -10,6 +10,7 @@ from cvjax.vis.diagnosis import (
     Finding,
     diagnose,
     guessing_figures,
+    initial_loss,
 )
 
 TEN_CLASSES = guessing_figures("softmax", 10)
@@ -282,3 +283,19 @@ def test_the_loss_of_guessing_is_the_loss_of_equal_scores(loss, expected):
 def test_guessing_is_known_neither_for_an_unknown_loss_nor_for_one_class():
     assert guessing_figures("focal", 10) == {"accuracy": 0.1}
     assert guessing_figures("softmax", 1) == {}
+
+
+@pytest.mark.parametrize(
+    ("loss", "loaded", "verdict"),
+    [
+        (2.31, False, "initial loss as expected"),
+        (9.2, False, "high initial loss"),
+        (0.4, False, "low initial loss"),
+        (0.4, True, "initial loss as expected"),
+    ],
+)
+def test_initial_loss_is_judged_beside_that_of_guessing(loss, loaded, verdict):
+    finding = initial_loss(loss, math.log(10), loaded_weights=loaded)
+    assert finding.verdict == verdict
+    assert f"{loss:.4g}" in finding.summary
+    assert "2.303" in finding.summary

@@ -131,7 +131,8 @@ def roi_pool(
         length = jnp.maximum(high - low + 1, 1)
         bin_index = jnp.arange(bins, dtype=jnp.int32)[None]
         limit = size[:, axis][:, None]
-        # Whole numbers: floor and ceiling of bin_index length / bins without rounding errors.
+        # Floor and ceiling of bin_index length / bins, in whole numbers. Differs from torchvision,
+        # whose float32 takes a pixel too many in a few bins (the last of 7 over 57 pixels).
         first = jnp.clip(low + bin_index * length // bins, 0, limit)
         last = jnp.clip(low - (-(bin_index + 1) * length // bins), 0, limit)
         extent = jnp.maximum(last - first, 0)

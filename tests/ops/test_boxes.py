@@ -1,3 +1,4 @@
+import functools
 import json
 import pathlib
 
@@ -32,9 +33,17 @@ def test_overlaps_agree_with_torchvision():
         "distance_box_iou": boxes.pairwise_diou,
         "complete_box_iou": boxes.pairwise_ciou,
     }
-    for name, pairwise in pairs.items():
-        for _, arrays in cases(f"torchvision.ops.{name}"):
-            got = pairwise(arrays["boxes1"], arrays["boxes2"])
+    found = {name: [arrays for _, arrays in cases(f"torchvision.ops.{name}")] for name in pairs}
+
+    @jax.jit
+    def overlaps(found):
+        return {
+            name: [pairs[name](arrays["boxes1"], arrays["boxes2"]) for arrays in several]
+            for name, several in found.items()
+        }
+
+    for name, several in overlaps(found).items():
+        for got, arrays in zip(several, found[name], strict=True):
             # torchvision adds 1e-7 to some denominators.
             np.testing.assert_allclose(got, arrays["out"], rtol=0, atol=2e-6, err_msg=name)
 
@@ -60,19 +69,27 @@ def test_areas_formats_and_clipping_agree_with_torchvision():
 
 
 def test_boxes_of_masks_are_torchvisions_made_half_open():
-    for _, arrays in cases("torchvision.ops.masks_to_boxes"):
-        want = arrays["out"] + jnp.asarray([[0.0, 0.0, 1.0, 1.0]])
-        np.testing.assert_array_equal(boxes.mask_boxes(arrays["masks"]), want)
-    np.testing.assert_array_equal(boxes.mask_boxes(jnp.zeros((1, 3, 4), bool)), np.zeros((1, 4)))
+    found = [arrays for _, arrays in cases("torchvision.ops.masks_to_boxes")]
+    masks = [*(arrays["masks"] for arrays in found), np.zeros((1, 3, 4), bool)]
+    several = jax.jit(lambda masks: [boxes.mask_boxes(m) for m in masks])
+    *got, of_nothing = several(masks)
+    for one, arrays in zip(got, found, strict=True):
+        np.testing.assert_array_equal(one, np.asarray(arrays["out"]) + [[0.0, 0.0, 1.0, 1.0]])
+    np.testing.assert_array_equal(of_nothing, np.zeros((1, 4)))
 
 
 def test_empty_boxes_give_zero_and_finite_gradients():
     first = jnp.asarray([[1.0, 1.0, 1.0, 1.0], [3.0, 3.0, 1.0, 1.0], [0.0, 0.0, 2.0, 2.0]])
     second = jnp.asarray([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 4.0, 4.0], [5.0, 6.0, 5.0, 6.0]])
-    np.testing.assert_array_equal(boxes.iou(first, second), np.zeros(3))
     overlaps = (boxes.iou, boxes.giou, boxes.diou, boxes.ciou)
-    jacobian = jax.jacrev(lambda x: jnp.stack([overlap(x, second).sum() for overlap in overlaps]))
-    gradients = jax.jit(jacobian, compiler_options=FAST)(first)
+
+    def totals(x):
+        values = jnp.stack([overlap(x, second) for overlap in overlaps])
+        return values.sum(axis=1), values[0]
+
+    jacobian = jax.jacrev(totals, has_aux=True)
+    gradients, iou = jax.jit(jacobian, compiler_options=FAST)(first)
+    np.testing.assert_array_equal(iou, np.zeros(3))
     assert np.isfinite(gradients).all()
     # Apart from IoU, they still pull a box towards an empty one outside of it.
     assert (np.abs(gradients[1:, 2]).sum(-1) > 0).all()
@@ -81,7 +98,8 @@ def test_empty_boxes_give_zero_and_finite_gradients():
 def test_coverage_is_the_share_of_the_first_box():
     first = jnp.asarray([[0.0, 0.0, 2.0, 2.0], [5.0, 5.0, 5.0, 9.0]])
     second = jnp.asarray([[1.0, 0.0, 9.0, 9.0]])
-    np.testing.assert_array_equal(boxes.pairwise_coverage(first, second), [[0.5], [0.0]])
+    got = jax.jit(boxes.pairwise_coverage)(first, second)
+    np.testing.assert_array_equal(got, [[0.5], [0.0]])
 
 
 def test_coders_agree_with_torchvision():
@@ -108,14 +126,16 @@ def test_matching_agrees_with_torchvision_and_padding_changes_nothing():
         }
         count = len(overlap)
         padded = jnp.pad(overlap, ((0, 2), (0, 0)), constant_values=0.99)
-        got = matching.match_anchors(padded, jnp.arange(count + 2) < count, **rules)
+        match = jax.jit(functools.partial(matching.match_anchors, **rules))
+        got = match(padded, jnp.arange(count + 2) < count)
         np.testing.assert_array_equal(got, arrays["out"], err_msg=str(options))
 
 
 def test_an_untouched_object_claims_no_anchor():
     overlap = jnp.asarray([[0.0, 0.0, 0.0], [0.2, 0.6, 0.0]])
-    rules = {"high": 0.7, "low": 0.3, "low_quality": True}
-    got = matching.match_anchors(overlap, jnp.ones(2, bool), **rules)
+    match = functools.partial(matching.match_anchors, high=0.7, low=0.3, low_quality=True)
+    match = jax.jit(match)
+    got = match(overlap, jnp.ones(2, bool))
     np.testing.assert_array_equal(got, [matching.BACKGROUND, 1, matching.BACKGROUND])
-    got = matching.match_anchors(overlap, jnp.zeros(2, bool), **rules)
+    got = match(overlap, jnp.zeros(2, bool))
     np.testing.assert_array_equal(got, [matching.BACKGROUND] * 3)

@@ -200,7 +200,13 @@ def config(**evals) -> ConfigDict:
         {
             "model": {"name": "linear"},
             "task": {"name": "classification"},
-            "data": {"name": "digits", "batch_size": 64, "mean": 0.3, "std": 0.4},
+            "data": {
+                "name": "digits",
+                "options": {"test_fraction": 0.9},  # 180 to train on: the probes fit in no time
+                "batch_size": 64,
+                "mean": 0.3,
+                "std": 0.4,
+            },
             "optim": {"name": "sgd", "lr": 0.1},
             "evals": evals,
             "train": {"steps": 1, "monitor": "test_knn/accuracy", "tensorboard": False},
@@ -208,9 +214,12 @@ def config(**evals) -> ConfigDict:
     )
 
 
-def test_any_run_can_ask_for_them_in_its_evals(tmp_path):
+def test_any_run_can_ask_for_them_in_its_evals(tmp_path, monkeypatch):
     from cvjax.train import loop
 
+    # Drawing takes longer than all the rest, and has tests of its own.
+    monkeypatch.setattr("cvjax.vis.curves.plot_curves", lambda *_: None)
+    monkeypatch.setattr("cvjax.vis.report.write_report", lambda *_: None)
     experiment = build.experiment(
         config(
             test={"split": "test"},
@@ -218,7 +227,7 @@ def test_any_run_can_ask_for_them_in_its_evals(tmp_path):
             probe={
                 "split": "test",
                 "evaluator": "linear_probe",
-                "options": {"strengths": [0.01], "standardize": False},
+                "options": {"strengths": [0.1], "standardize": False},
             },
         )
     )
@@ -231,8 +240,8 @@ def test_any_run_can_ask_for_them_in_its_evals(tmp_path):
         pixels, (experiment.train_source, experiment.evals["test"].source)
     )
     theirs = KNeighborsClassifier(3, metric="cosine", algorithm="brute").fit(x, y)
-    assert outcome.figures["test_knn/accuracy"] == theirs.score(test_x, test_y) > 0.95
-    w, b = fitted_by_scipy(x, y, 0.01, classes=10)
+    assert outcome.figures["test_knn/accuracy"] == theirs.score(test_x, test_y) > 0.8
+    w, b = fitted_by_scipy(x, y, 0.1, classes=10)
     expected = np.mean((test_x @ w + b).argmax(axis=1) == test_y)
     assert outcome.figures["probe/accuracy"] == expected
     assert outcome.figures["test/accuracy"] < expected  # the model's own head, after one step

@@ -11,7 +11,7 @@ inside. Every valid example of the split is held in host memory as float32.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import clu.metrics
 import jax
@@ -87,6 +87,55 @@ class FeatureReader:
     def _batches(self) -> Batches:
         nothing = clu.metrics.Collection.create()
         return Batches(self._row, nothing, keep=("feature_row", "label"))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What learns from the training split's features and is judged on another split.
+
+    Attributes:
+        feature: name of the model's features.
+    """
+
+    SCALARS: ClassVar[tuple[str, ...]]  # what `run` finds
+
+    features: Features
+    feature: str = "pooled"
+
+    def run(
+        self,
+        variables: Any,
+        batches: Iterable[Batch],
+        *,
+        training: Iterable[Batch],
+        num_examples: int | None = None,
+        num_training: int | None = None,
+    ) -> Results:
+        """The figures of all valid examples of `batches`, by what `training` teaches.
+
+        Raises:
+            ValueError: as `FeatureReader.read`; if nothing can be learnt from `training`.
+        """
+        known = self._reader.read(variables, training, num_examples=num_training)
+        asked = self._reader.read(variables, batches, num_examples=num_examples)
+        return self.judge(known, asked)
+
+    def judge(self, known: Rows, asked: Rows) -> Results:
+        """The figures of the rows `asked`, by what the rows `known` teach."""
+        raise NotImplementedError
+
+    def scalar_names(self, variables: Any, batch: Batch) -> tuple[str, ...]:
+        """The names that `run` will find scalars for.
+
+        Raises:
+            ValueError: if the model has no such features.
+        """
+        self._reader.check(variables, batch)
+        return self.SCALARS
+
+    @cached_property
+    def _reader(self) -> FeatureReader:
+        return FeatureReader(self.features, self.feature)
 
 
 def judged(

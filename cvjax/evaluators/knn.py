@@ -7,16 +7,14 @@ The weighted vote is that of Wu et al. 2018 ("Unsupervised Feature Learning via 
 Instance Discrimination", section 3.4): each neighbour counts exp(cosine similarity / temperature).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from cvjax.evaluators.batches import Batch, Results
-from cvjax.evaluators.features import FeatureReader, Features, count_classes, judged
+from cvjax.evaluators.batches import Results
+from cvjax.evaluators.features import Probe, Rows, count_classes, judged
 
 DISTANCES = ("cosine", "euclidean")
 VOTES = ("uniform", "weighted")
@@ -25,21 +23,20 @@ _CHUNK = 1 << 23
 
 
 @dataclass(frozen=True)
-class NearestNeighbours:
+class NearestNeighbours(Probe):
     """Labels each evaluated example by a vote of its `k` nearest training examples.
 
     Scalar: `accuracy`. Arrays: `per_class_accuracy` [K], `confusion_matrix` [K, K].
 
     Attributes:
-        feature: name of the model's features.
         distance: "cosine" (1 - similarity; a zero vector is similar to nothing) or "euclidean".
         vote: "uniform", or "weighted" by exp(similarity / temperature), for cosine only. Of
             classes with equal votes the smallest label wins.
         temperature: of the weighted vote; Wu et al. take 0.07.
     """
 
-    features: Features
-    feature: str = "pooled"
+    SCALARS: ClassVar = ("accuracy",)
+
     k: int = 20
     distance: str = "cosine"
     vote: str = "uniform"
@@ -62,22 +59,8 @@ class NearestNeighbours:
         if problems:
             raise ValueError("\n".join(f"knn: {problem}" for problem in problems))
 
-    def run(
-        self,
-        variables: Any,
-        batches: Iterable[Batch],
-        *,
-        training: Iterable[Batch],
-        num_examples: int | None = None,
-        num_training: int | None = None,
-    ) -> Results:
-        """The figures of all valid examples of `batches`, by neighbours in `training`.
-
-        Raises:
-            ValueError: as `FeatureReader.read`; if `training` holds fewer than `k` examples.
-        """
-        known = self._reader.read(variables, training, num_examples=num_training)
-        asked = self._reader.read(variables, batches, num_examples=num_examples)
+    def judge(self, known: Rows, asked: Rows) -> Results:
+        """Raises ValueError if there are fewer than `k` rows known."""
         if self.k > len(known.labels):
             raise ValueError(f"knn: k={self.k}, but there are {len(known.labels)} neighbours.")
         indices, similarity = nearest_neighbours(
@@ -90,19 +73,6 @@ class NearestNeighbours:
         votes = np.zeros((len(indices), classes))
         np.add.at(votes, (np.arange(len(indices))[:, None], known.labels[indices]), weights)
         return judged(votes.argmax(axis=1), asked.labels, num_classes=classes, scalars={})
-
-    def scalar_names(self, variables: Any, batch: Batch) -> tuple[str, ...]:
-        """The names that `run` will find scalars for.
-
-        Raises:
-            ValueError: if the model has no such features.
-        """
-        self._reader.check(variables, batch)
-        return ("accuracy",)
-
-    @cached_property
-    def _reader(self) -> FeatureReader:
-        return FeatureReader(self.features, self.feature)
 
 
 def nearest_neighbours(

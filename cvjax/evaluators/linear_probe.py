@@ -10,21 +10,19 @@ fitted again to the whole of it. The evaluated split is looked at once, at the e
 """
 
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from cvjax.data.source import stratified_split
-from cvjax.evaluators.batches import Batch, Results
-from cvjax.evaluators.features import FeatureReader, Features, count_classes, judged
+from cvjax.evaluators.batches import Results
+from cvjax.evaluators.features import Probe, Rows, count_classes, judged
 
 
 @dataclass(frozen=True)
-class LinearProbe:
+class LinearProbe(Probe):
     """Fits softmax regression to training features and scores the evaluated split.
 
     Minimises the mean cross-entropy + strength / 2 * |W|^2 (biases are free) on features that are
@@ -34,7 +32,6 @@ class LinearProbe:
     `per_class_accuracy` [K], `confusion_matrix` [K, K].
 
     Attributes:
-        feature: name of the model's features.
         strengths: L2 penalties to choose from.
         held_out: share of each class of the training split that the choice is made on.
         standardize: False fits the features as they are.
@@ -42,8 +39,15 @@ class LinearProbe:
         seed: of the held-out part.
     """
 
-    features: Features
-    feature: str = "pooled"
+    SCALARS: ClassVar = (
+        "accuracy",
+        "train_accuracy",
+        "held_out_accuracy",
+        "strength",
+        "iterations",
+        "converged",
+    )
+
     strengths: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     held_out: float = 0.2
     standardize: bool = True
@@ -61,23 +65,8 @@ class LinearProbe:
         if problems:
             raise ValueError("\n".join(f"linear_probe: {problem}" for problem in problems))
 
-    def run(
-        self,
-        variables: Any,
-        batches: Iterable[Batch],
-        *,
-        training: Iterable[Batch],
-        num_examples: int | None = None,
-        num_training: int | None = None,
-    ) -> Results:
-        """The figures of all valid examples of `batches`, by a probe fitted to `training`.
-
-        Raises:
-            ValueError: as `FeatureReader.read`; if `training` has one class, or too few examples
-                to hold some out.
-        """
-        known = self._reader.read(variables, training, num_examples=num_training)
-        asked = self._reader.read(variables, batches, num_examples=num_examples)
+    def judge(self, known: Rows, asked: Rows) -> Results:
+        """Raises ValueError if `known` has one class, or too few examples to hold some out."""
         known_features, asked_features = known.features, asked.features
         if self.standardize:
             mean, deviation = known_features.mean(0, np.float64), known_features.std(0, np.float64)
@@ -98,20 +87,6 @@ class LinearProbe:
                 "converged": float(converged),
             },
         )
-
-    def scalar_names(self, variables: Any, batch: Batch) -> tuple[str, ...]:
-        """The names that `run` will find scalars for.
-
-        Raises:
-            ValueError: if the model has no such features.
-        """
-        self._reader.check(variables, batch)
-        own = ("train_accuracy", "held_out_accuracy", "strength", "iterations", "converged")
-        return ("accuracy", *own)
-
-    @cached_property
-    def _reader(self) -> FeatureReader:
-        return FeatureReader(self.features, self.feature)
 
     def _choose(
         self, features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"]

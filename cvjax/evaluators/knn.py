@@ -81,7 +81,7 @@ def nearest_neighbours(
     """Rows of `known` nearest to each row of `asked`, nearest first, and how similar they are.
 
     Similarity is the cosine, or minus the squared Euclidean distance, in float64. Neighbours that
-    are equally far come in the order of `known`.
+    are equally far, which rounding in float64 may undo, come in the order of `known`.
     """
     known, asked = known.astype(np.float64), asked.astype(np.float64)
     if distance == "cosine":

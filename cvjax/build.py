@@ -31,6 +31,8 @@ from cvjax.data.sources.tfds import Tfds
 from cvjax.data.views import View, make_view
 from cvjax.evaluators.batches import Batches
 from cvjax.evaluators.detection_ap import DetectionAP
+from cvjax.evaluators.knn import NearestNeighbours
+from cvjax.evaluators.linear_probe import LinearProbe
 from cvjax.image.augment import eval_transform, train_transform
 from cvjax.image.normalize import denormalize
 from cvjax.pretrained.origin import variables_at
@@ -51,6 +53,8 @@ SOURCES = {
 TASKS = {"classification": Classification}
 # By the class attribute `evaluator` of a task; one without it is judged by its metrics alone.
 EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}
+# By the field `evaluator` of an entry of `evals`, for any task whose model has features.
+PROBES = {"knn": NearestNeighbours, "linear_probe": LinearProbe}
 
 
 def complete(config: ConfigDict) -> ConfigDict:
@@ -125,10 +129,13 @@ def experiment(
 
     train_source = split(data.train_split)
     evaluations = {
-        name: Evaluation(split(entry.split), entry.every) for name, entry in evals.items()
+        name: Evaluation(
+            split(entry.split), entry.every, _probe(entry, data, _task_class(config), name)
+        )
+        for name, entry in evals.items()
     }
     model = _model(plain(config.model), train_source.info)
-    task_class = _named(TASKS, config.task, "task")
+    task_class = _task_class(config)
     fields = {name: value for name, value in plain(config.task).items() if name != "name"}
     task = make_options(task_class, fields, "task", model=model)
     if optim.accumulate > 1 and getattr(task, "reduction", "mean") == "sum":
@@ -327,6 +334,45 @@ def _evaluator(task_class: type, info: SourceInfo) -> Callable[..., Any]:
         return Batches
     names = info.class_names or tuple(map(str, range(info.num_classes or 0)))
     return partial(EVALUATORS[name], class_names=names)
+
+
+def _probe(
+    entry: EvalOptions, data: DataOptions, task_class: type, name: str
+) -> Callable[..., Any] | None:
+    """What an entry of `evals` asks for besides the task's own evaluator, without features yet."""
+    where = f"evals.{name}"
+    if not entry.evaluator:
+        if entry.options:
+            raise ConfigError(
+                f"{where}.options={dict(entry.options)}: the task's own evaluator has none. "
+                f"Set {where}.evaluator to one of {sorted(PROBES)}."
+            )
+        return None
+    if entry.evaluator not in PROBES:
+        raise ConfigError(
+            f"{where}.evaluator={entry.evaluator!r}: no such evaluator."
+            f"{nearest(entry.evaluator, PROBES)}"
+        )
+    if not hasattr(task_class, "features"):
+        raise ConfigError(f"{where}.evaluator={entry.evaluator!r}: this task has no features.")
+    if entry.split == data.train_split:
+        raise ConfigError(
+            f"{where}.split={entry.split!r}: {entry.evaluator} learns from this split; evaluate "
+            "another."
+        )
+    cls = PROBES[entry.evaluator]
+    make_options(cls, entry.options, f"{where}.options", features=_no_features)  # checked now
+    return partial(cls, **plain(entry.options))
+
+
+def _no_features(variables: Any, batch: Any) -> dict[str, Any]:
+    """Stands for the model's features where only the options are looked at."""
+    del variables, batch
+    return {}
+
+
+def _task_class(config: ConfigDict) -> type:
+    return _named(TASKS, config.task, "task")
 
 
 def _named(table: Mapping[str, Any], section: Mapping[str, Any], field: str) -> Any:

@@ -71,7 +71,15 @@ class DataOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
-    """One entry of `evals`: `split` is evaluated each `every` steps (None: after every epoch)."""
+    """One entry of `evals`: `split` is evaluated each `every` steps (None: after every epoch).
+
+    Attributes:
+        evaluator: "" for the task's own; "linear_probe" or "knn" for what can be learnt from the
+            model's features of the training split, see `cvjax.evaluators`.
+        options: the evaluator's, such as dict(k=20).
+    """
 
     split: str
     every: int | None = None
+    evaluator: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)

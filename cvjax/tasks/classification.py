@@ -139,6 +139,11 @@ class Classification:
             return {"logits": logits, "probability": jax.nn.sigmoid(logits)}
         return {"logits": logits}
 
+    def features(self, variables: Tree, batch: Tree) -> dict[str, Array]:
+        """The model's features by name, as evaluation sees them."""
+        _, features = self.model.apply(variables, _image(batch), train=False)
+        return dict(features)
+
     def metrics(self) -> type[clu.metrics.Collection]:
         """What evaluation measures, from `predict`'s outputs with the batch's label and valid.
 

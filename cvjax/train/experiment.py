@@ -92,10 +92,16 @@ class Evaluation:
     """One evaluation of the section `evals`: a source and how often it is run through.
 
     `every` counts steps; None means the end of every epoch. The end of the run always counts.
+
+    Attributes:
+        probe: (features=) -> what learns from the training split's features and is judged on
+            this source, such as `cvjax.evaluators.knn.NearestNeighbours`; None for the
+            experiment's own evaluator.
     """
 
     source: Source
     every: int | None = None
+    probe: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import numpy as np
 
 from cvjax.data.bad_examples import SkipLog
 from cvjax.data.pipeline import Prefetch, Reading, eval_batches, train_batch, train_batches
+from cvjax.data.source import Source
 from cvjax.evaluators.batches import Results
 from cvjax.train.checkpoint import CheckpointError, Checkpoints, Restored
 from cvjax.train.experiment import Evaluation, Experiment, TrainOptions
@@ -105,10 +106,10 @@ def evaluate(
     with Checkpoints(workdir / "checkpoints", warn=log.warning) as checkpoints:
         step, state = _restore_for_evaluation(checkpoints, checkpoint, setup)
     log.info("evaluating the checkpoint of step %d", step)
-    figures, batches = {}, _evaluation(experiment)
+    figures, evaluators = {}, _evaluators(experiment)
     skip_log = SkipLog(_skip_path(workdir))
     for name, evaluation in experiment.evals.items():
-        evaluator = _Evaluator(experiment, setup, evaluation, batches, skip_log)
+        evaluator = _Evaluator(experiment, setup, evaluation, evaluators[name], skip_log)
         results = evaluator.run(state)
         write_evaluation(workdir, name, evaluation.source, results, step)
         figures |= {f"{name}/{key}": value for key, value in results.scalars.items()}
@@ -153,9 +154,9 @@ class _Session:
                 tensorboard=experiment.train.tensorboard,
             )
             stack.callback(self.writer.close)
-        evaluation_batches = _evaluation(experiment)  # one for all: compiled once
+        evaluators = _evaluators(experiment)
         self.evaluators = {
-            name: _Evaluator(experiment, setup, evaluation, evaluation_batches, self.skip_log)
+            name: _Evaluator(experiment, setup, evaluation, evaluators[name], self.skip_log)
             for name, evaluation in experiment.evals.items()
         }
         self.interruption = Interruption()
@@ -474,14 +475,14 @@ class _Evaluator:
         experiment: Experiment,
         setup: Setup,
         evaluation: Evaluation,
-        batches: Any,
+        evaluator: Any,
         skip_log: SkipLog,
     ) -> None:
         self._source, self._skip_log = evaluation.source, skip_log
+        self._training = None if evaluation.probe is None else experiment.train_source
         # Where no example may be left out, each has to be counted exactly once.
-        no_holes = experiment.on_bad_example == "error"
-        self._num_examples = len(evaluation.source) if no_holes else None
-        self._batches = batches
+        self._no_holes = experiment.on_bad_example == "error"
+        self._evaluator = evaluator
         self._reading = Reading(
             batch_size=experiment.batch_size,
             rows=setup.rows,
@@ -493,11 +494,25 @@ class _Evaluator:
         self._place = partial(place_batch, mesh=setup.mesh, batch_size=experiment.batch_size)
 
     def run(self, state: TrainState) -> Results:
-        batches = eval_batches(self._source, self._reading, skip_log=self._skip_log)
-        with Prefetch(batches, self._place) as placed:
-            return self._batches.run(
-                state.evaluation_variables, placed, num_examples=self._num_examples
+        with ExitStack() as stack:
+            further: dict[str, Any] = {}
+            if self._training is not None:  # seen as evaluation sees images, without augmentation
+                further["training"] = stack.enter_context(self._placed(self._training))
+                further["num_training"] = self._count(self._training)
+            placed = stack.enter_context(self._placed(self._source))
+            return self._evaluator.run(
+                state.evaluation_variables,
+                placed,
+                num_examples=self._count(self._source),
+                **further,
             )
+
+    def _placed(self, source: Source) -> Prefetch:
+        batches = eval_batches(source, self._reading, skip_log=self._skip_log)
+        return Prefetch(batches, self._place)
+
+    def _count(self, source: Source) -> int | None:
+        return len(source) if self._no_holes else None
 
 
 def _skip_path(workdir: Path) -> Path:
@@ -519,7 +534,8 @@ def early_stopping(train: TrainOptions) -> EarlyStopping | None:
 
 
 def _check_watched_figures(experiment: Experiment, setup: Setup) -> None:
-    """Raises ValueError where something waits for a figure that no evaluation will measure.
+    """Raises ValueError where something waits for a figure that no evaluation will measure, or a
+    probe for features that the model does not have.
 
     A run without evaluations has no best checkpoint, so there `train.monitor` alone is ignored.
     """
@@ -528,11 +544,17 @@ def _check_watched_figures(experiment: Experiment, setup: Setup) -> None:
         watched["train.monitor"] = experiment.train.monitor
     if setup.optimizer.plateau is not None:
         watched["optim.schedule.metric"] = setup.optimizer.plateau.metric
-    if not any(watched.values()):
+    probed = any(evaluation.probe is not None for evaluation in experiment.evals.values())
+    if not probed and not any(watched.values()):
         return
     example = {**setup.example, "valid": np.ones(len(setup.example["image"]), bool)}
-    names = _evaluation(experiment).scalar_names(setup.state_shapes.evaluation_variables, example)
-    measured = {f"{split}/{name}" for split in experiment.evals for name in names}
+    variables = setup.state_shapes.evaluation_variables
+    names: dict[int, tuple[str, ...]] = {}  # tracing a big network again takes seconds
+    measured = set()
+    for entry, evaluator in _evaluators(experiment).items():
+        if id(evaluator) not in names:
+            names[id(evaluator)] = evaluator.scalar_names(variables, example)
+        measured |= {f"{entry}/{name}" for name in names[id(evaluator)]}
     problems = [
         f"{field} is {figure!r}, which no evaluation measures.{_nearest(figure, measured)}"
         for field, figure in watched.items()
@@ -542,13 +564,24 @@ def _check_watched_figures(experiment: Experiment, setup: Setup) -> None:
         raise ValueError("\n".join(problems))
 
 
-def _evaluation(experiment: Experiment) -> Any:
-    """The evaluator of raw batches: preprocessing, prediction and metrics in one."""
+def _evaluators(experiment: Experiment) -> dict[str, Any]:
+    """What runs through the raw batches of each entry of `evals`, preprocessing inside.
+
+    All entries without a probe share one evaluator, which compiles once.
+    """
     task, transform = experiment.task, experiment.eval_transform
-    return experiment.evaluator(
+    own = experiment.evaluator(
         predict=lambda variables, batch: task.predict(variables, transform(batch)),
         metrics=task.metrics(),
     )
+    return {
+        name: own
+        if evaluation.probe is None
+        else evaluation.probe(
+            features=lambda variables, batch: task.features(variables, transform(batch))
+        )
+        for name, evaluation in experiment.evals.items()
+    }
 
 
 def _nearest(name: str, known: set[str]) -> str:

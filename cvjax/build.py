@@ -38,6 +38,7 @@ from cvjax.image.normalize import denormalize
 from cvjax.pretrained.origin import variables_at
 from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.classification import Classification
+from cvjax.tasks.detection import Detection
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
 
@@ -50,7 +51,7 @@ SOURCES = {
     "stamps": Stamps,
     "tfds": Tfds,
 }
-TASKS = {"classification": Classification}
+TASKS = {"classification": Classification, "detection": Detection}
 # By the class attribute `evaluator` of a task; one without it is judged by its metrics alone.
 EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}
 # By the field `evaluator` of an entry of `evals`, for any task whose model has features.

@@ -69,7 +69,7 @@ def keras_tensor(name: str, shape: list[int]) -> np.ndarray:
     return 1 + np.float32(0.5) * u if leaf in ("gamma", "moving_variance") else u / np.float32(4)
 
 
-def image(shape: list[int]) -> np.ndarray:
+def image(shape: list[int], key: str = "input") -> np.ndarray:
     """Smooth waves plus noise in (-1, 1), given as [B, C, H, W], returned as [B, H, W, C]."""
     batch, channels, height, width = shape
     y, x = ((np.arange(n) + 0.5) * 4 / n for n in (height, width))
@@ -78,11 +78,11 @@ def image(shape: list[int]) -> np.ndarray:
     out = np.empty(shape, np.float32)
     for b in range(batch):
         for c in range(channels):
-            grid = uniform(f"input/{b}/{c}/grid", [5, 5]).astype(np.float64)
+            grid = uniform(f"{key}/{b}/{c}/grid", [5, 5]).astype(np.float64)
             top = grid[y0][:, x0] * (1 - fx) + grid[y0][:, x0 + 1] * fx
             bottom = grid[y0 + 1][:, x0] * (1 - fx) + grid[y0 + 1][:, x0 + 1] * fx
             smooth = top * (1 - fy) + bottom * fy
-            noise = uniform(f"input/{b}/{c}/noise", [height, width]).astype(np.float64)
+            noise = uniform(f"{key}/{b}/{c}/noise", [height, width]).astype(np.float64)
             out[b, c] = np.round((0.5 * smooth + 0.5 * noise) * 65536) / 65536
     return out.transpose(0, 2, 3, 1)
 

@@ -43,7 +43,10 @@ def test_smoke_trains_evaluates_saves_and_reports(path, arg, tmp_path):
     assert outcome.status == "finished"
     for stage, folder in stages.stage_folders(experiments, tmp_path).items():
         names = {name for record in read_records(folder / "metrics.jsonl") for name in record}
-        assert {"train/loss", "train/accuracy", experiments[stage].train.monitor} <= names
+        figure = {"classification": "accuracy", "detection": "box_loss"}[
+            experiments[stage].config["task"]["name"]
+        ]
+        assert {"train/loss", f"train/{figure}", experiments[stage].train.monitor} <= names
         for written in ("config.json", "environment.json", "curves.png", "report.html"):
             assert (folder / written).stat().st_size > 0
         assert (folder / "samples" / "train_inputs.png").stat().st_size > 0

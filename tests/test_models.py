@@ -1,4 +1,4 @@
-"""The contract that every discovered model keeps (cvjax/models)."""
+"""The contract that every discovered classifier keeps (cvjax/models/classifiers)."""
 
 import dataclasses
 import functools
@@ -58,8 +58,9 @@ def smallest(model, wished):
     return fixed_size(model) or max(wished, getattr(model, "smallest_image", 0))
 
 
+CLASSIFIERS = list_models(kind="classifiers")
 # Variants that differ in depth and widths alone are one kind of model.
-KINDS = sorted({kind(name): name for name in reversed(list_models())}.values())
+KINDS = sorted({kind(name): name for name in reversed(CLASSIFIERS)}.values())
 OF_ANY_SIZE = [name for name in KINDS if not fixed_size(create(name, num_classes=5))]
 OF_ONE_SIZE = [name for name in KINDS if name not in OF_ANY_SIZE]
 # What compiles runs for the last kind of each class, and for the others where slow tests do.
@@ -119,7 +120,7 @@ def test_logits_and_features_have_the_promised_shapes(name):
 
 # tests/models/test_<family>.py counts the parameters of all at full depth.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_at_full_depth_too(name):
     check_shapes(create(name, num_classes=7))
 

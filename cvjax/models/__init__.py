@@ -12,6 +12,7 @@ import functools
 import importlib
 import pkgutil
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from beartype import BeartypeConf
@@ -28,7 +29,9 @@ _TYPES = BeartypeConf(is_pep484_tower=True)  # an int where a float is expected 
 def create(name: str, **fields: Any) -> nn.Module:
     """The unbound module `name` with `fields` in place of its own (`num_classes`, `dtype`, ...).
 
-    Classifiers take `num_classes`; None drops the head and with it the logits.
+    Classifiers take `num_classes`; None drops the head and with it the logits. A field that is a
+    module, such as a detector's `backbone`, takes the name of a classifier, or a dict of its `name`
+    and fields, and gets it without a head, in the `dtype` of the whole.
 
     Raises:
         ValueError: if no model has that name, or the model lacks such a field, or a required
@@ -41,6 +44,11 @@ def create(name: str, **fields: Any) -> nn.Module:
     known = {f.name: f for f in dataclasses.fields(cls) if f.name not in ("parent", "name")}
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in {**preset, **fields}.items()}
     hints = typing.get_type_hints(cls)
+    for field, value in fields.items():
+        if hints.get(field) is nn.Module and isinstance(value, (str, Mapping)):
+            part = {"name": value} if isinstance(value, str) else dict(value)
+            dtype = {"dtype": fields["dtype"]} if "dtype" in fields else {}
+            fields[field] = create(**{"num_classes": None, **dtype, **part})
     problems = []
     for field, value in fields.items():
         if field not in known:
@@ -77,9 +85,17 @@ def default_fields(name: str) -> dict[str, Any]:
     return {**defaults, **preset}
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """Names of all models that match the shell-style `pattern`, sorted."""
-    return sorted(fnmatch.filter(_variants(), pattern))
+def list_models(pattern: str = "*", *, kind: str = "*") -> list[str]:
+    """Names of all models that match the shell-style `pattern`, sorted.
+
+    `kind` is the folder they lie in, such as "classifiers" or "detectors".
+    """
+    found = _variants()
+    return sorted(
+        name
+        for name in fnmatch.filter(found, pattern)
+        if fnmatch.fnmatch(found[name][0].__module__.split(".")[-2], kind)
+    )
 
 
 @functools.cache

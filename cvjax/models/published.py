@@ -183,6 +183,10 @@ def _arxiv(number: str, title: str, year: int) -> Paper:
 
 _PAPERS = (
     (
+        "retinanet*",
+        Paper("Focal loss for dense object detection", 2017, "https://arxiv.org/abs/1708.02002"),
+    ),
+    (
         "lenet5*",
         Paper(
             "Gradient-based learning applied to document recognition",

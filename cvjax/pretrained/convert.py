@@ -189,6 +189,8 @@ def head_size(
     """
     model = create(model_name, num_classes=1000, **fields)
     family = _family(model, model_name, source)
+    if hasattr(family, "head_size"):
+        return family.head_size(state_dict, model)
     for path, shape in _shapes(model).items():
         name = _name(family, path, model, model_name, source)
         if path[1] == "head" and path[-1] == "kernel" and name in state_dict:

@@ -1,0 +1,242 @@
+"""Object detection with anchors: every anchor answers for an object or for the background."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any, ClassVar
+
+import clu.metrics
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from cvjax.losses.classification import mean
+from cvjax.losses.detection import sigmoid_focal_loss, smooth_l1
+from cvjax.metrics.classification import Mean
+from cvjax.ops.box_coding import decode_boxes, encode_boxes
+from cvjax.ops.boxes import pairwise_iou
+from cvjax.ops.matching import BACKGROUND, match_anchors
+from cvjax.ops.nms import nms
+
+Tree = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What a one-stage detector is trained for, how it answers and how it is judged.
+
+    Batches hold `image` [B, H, W, C] float, `boxes` [B, N, 4] (xyxy, pixels), `box_label` and
+    `box_valid` [B, N]; `valid` [B] leaves whole images out. The model returns `class_logits` (per
+    level [B, H, W, A, K]), `box_codes` ([B, H, W, A, 4]) and `anchors` [all of them, 4]; Lin et al.
+    2017, https://arxiv.org/abs/1708.02002, section 4.1.
+
+    Attributes:
+        high, low: an anchor stands for the object it overlaps by an IoU of at least `high`, is
+            background below `low`, and is left out of the loss in between.
+        low_quality: the anchors that an object overlaps most stand for it at any IoU.
+        alpha, gamma: of the focal loss.
+        smooth_l1_beta: where the box loss turns from quadratic to linear; 0 is L1, torchvision's.
+        box_weight: of the box loss beside the class loss.
+        min_score: detections need a score above it.
+        candidates: of each level, as many best pairs of anchor and class enter NMS.
+        nms_iou: of two detections of a class that overlap by more, the better one stays.
+        max_detections: an image.
+    """
+
+    evaluator: ClassVar[str] = "detection_ap"
+
+    model: nn.Module
+    high: float = 0.5
+    low: float = 0.4
+    low_quality: bool = True
+    alpha: float = 0.25
+    gamma: float = 2.0
+    smooth_l1_beta: float = 0.1
+    box_weight: float = 1.0
+    min_score: float = 0.05
+    candidates: int = 1000
+    nms_iou: float = 0.5
+    max_detections: int = 100
+
+    def __post_init__(self) -> None:
+        problems = list(_option_problems(self))
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    def check(self, info: Any) -> None:
+        """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).
+
+        Raises:
+            ValueError: if their numbers of classes disagree.
+        """
+        classes = self.model.num_classes
+        if info.num_classes is not None and classes != info.num_classes:
+            raise ValueError(
+                f"model.num_classes: got {classes}, but {info.name} has {info.num_classes} "
+                f"classes. Set model.num_classes={info.num_classes} or choose other data."
+            )
+
+    def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
+        """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
+        params_rng, dropout_rng = jax.random.split(rng)
+        rngs = {"params": params_rng, "dropout": dropout_rng}
+        return dict(self.model.init(rngs, batch["image"], train=True))
+
+    def loss(
+        self,
+        variables: Tree,
+        batch: Tree,
+        rngs: Mapping[str, Array] | None = None,
+        *,
+        ema: Tree | None = None,
+    ) -> tuple[Float[Array, ""], dict[str, Any]]:
+        """The training loss, and {"metrics": {name: scalar}, "mutated": {collection: tree}}.
+
+        Both parts are summed over anchors and divided by the number of those that stand for an
+        object (at least 1), image by image; then follows the mean over images. Metrics: `loss`,
+        `class_loss`, `box_loss`, and `matched`, the mean number of such anchors.
+
+        Raises:
+            ValueError: if the batch has no boxes.
+        """
+        del ema
+        missing = [name for name in ("boxes", "box_label", "box_valid") if name not in batch]
+        if missing:
+            raise ValueError(
+                f"detection: the batch has no {missing}, only {sorted(batch)}. Use a source of "
+                "boxes, such as scenes."
+            )
+        collections = [name for name in variables if name != "params"]
+        (outputs, _), mutated = self.model.apply(
+            variables, batch["image"], train=True, rngs=rngs, mutable=collections
+        )
+        class_loss, box_loss, matched = self.image_losses(outputs, batch)
+        valid = batch.get("valid")
+        figures = {
+            "class_loss": mean(class_loss, valid),
+            "box_loss": mean(box_loss, valid),
+            "matched": mean(matched, valid),
+        }
+        loss = figures["class_loss"] + self.box_weight * figures["box_loss"]
+        return loss, {"metrics": {"loss": loss, **figures}, "mutated": dict(mutated)}
+
+    def image_losses(
+        self, outputs: Tree, batch: Tree
+    ) -> tuple[Float[Array, " b"], Float[Array, " b"], Float[Array, " b"]]:
+        """(class loss, box loss, number of anchors that stand for an object) of each image."""
+        logits = jnp.concatenate([_rows(x) for x in outputs["class_logits"]], axis=1)  # [B, M, K]
+        codes = jnp.concatenate([_rows(x) for x in outputs["box_codes"]], axis=1)  # [B, M, 4]
+        fields = (batch["boxes"], batch["box_label"], batch["box_valid"])
+        each = jax.vmap(self._image_losses, in_axes=(0, 0, 0, 0, 0, None))
+        return each(logits, codes, *fields, outputs["anchors"])
+
+    def _image_losses(
+        self,
+        logits: Float[Array, "m k"],
+        codes: Float[Array, "m 4"],
+        boxes: Float[Array, "n 4"],
+        label: Int[Array, " n"],
+        valid: Bool[Array, " n"],
+        anchors: Float[Array, "m 4"],
+    ) -> tuple[Array, Array, Array]:
+        # A box without area has no code, and an anchor that it claimed would spoil the loss.
+        valid = valid & jnp.all(boxes[:, 2:] > boxes[:, :2], axis=-1)
+        matches = match_anchors(
+            pairwise_iou(boxes, anchors),
+            valid,
+            high=self.high,
+            low=self.low,
+            low_quality=self.low_quality,
+        )
+        positive = matches >= 0
+        index = jnp.maximum(matches, 0)
+        count = positive.sum().astype(jnp.float32)
+        divisor = jnp.maximum(count, 1.0)
+
+        classes = jnp.arange(logits.shape[-1])[None]
+        target = (label[index][:, None] == classes) & positive[:, None]
+        focal = sigmoid_focal_loss(
+            logits, target.astype(jnp.float32), alpha=self.alpha, gamma=self.gamma
+        )
+        counts = positive | (matches == BACKGROUND)
+        class_loss = jnp.where(counts[:, None], focal, 0.0).sum() / divisor
+
+        # Where nothing matched, the anchor itself stands in: its code is 0 and finite.
+        boxes = jnp.where(positive[:, None], boxes[index], anchors)
+        distance = smooth_l1(codes, encode_boxes(boxes, anchors), beta=self.smooth_l1_beta)
+        box_loss = jnp.where(positive[:, None], distance, 0.0).sum() / divisor
+        return class_loss, box_loss, count
+
+    def predict(
+        self, variables: Tree, batch: Tree, rngs: Mapping[str, Array] | None = None
+    ) -> dict[str, Array]:
+        """`detected_boxes` [B, D, 4], `detected_label`, `detected_score`, `detected_valid` [B, D].
+
+        D is `max_detections`; by descending score, padding (all 0) last. Boxes are cut to the
+        picture.
+        """
+        outputs, _ = self.model.apply(variables, batch["image"], train=False, rngs=rngs)
+        height, width = batch["image"].shape[1:3]
+        extent = jnp.tile(jnp.array([[height, width]], jnp.float32), (len(batch["image"]), 1))
+        return self.detections(outputs, extent)
+
+    def detections(self, outputs: Tree, extent: Float[Array, "b 2"]) -> dict[str, Array]:
+        """What `predict` returns, from the model's outputs; `extent` is each picture's (h, w)."""
+        logits = [_rows(x) for x in outputs["class_logits"]]
+        codes = [_rows(x) for x in outputs["box_codes"]]
+        ends = list(accumulate([0, *(x.shape[1] for x in logits)]))
+        anchors = [outputs["anchors"][start:end] for start, end in pairwise(ends)]
+        return jax.vmap(lambda *x: self._detections(*x, anchors))(logits, codes, extent)
+
+    def _detections(
+        self, logits: list[Array], codes: list[Array], extent: Array, anchors: list[Array]
+    ) -> dict[str, Array]:
+        found = []
+        for level_logits, level_codes, level_anchors in zip(logits, codes, anchors, strict=True):
+            classes = level_logits.shape[-1]
+            score = jax.nn.sigmoid(level_logits.astype(jnp.float32)).ravel()
+            score, pair = jax.lax.top_k(score, min(self.candidates, score.size))
+            anchor = pair // classes
+            boxes = decode_boxes(level_codes[anchor].astype(jnp.float32), level_anchors[anchor])
+            boxes = jnp.clip(boxes, 0, jnp.tile(extent[::-1], 2)[None])
+            found.append((boxes, pair % classes, score))
+        boxes, label, score = (jnp.concatenate(parts) for parts in zip(*found))
+        alive = jnp.where(score > self.min_score, score, -jnp.inf)
+        kept, valid = nms(
+            boxes, alive, label, iou_threshold=self.nms_iou, max_outputs=self.max_detections
+        )
+        return {
+            "detected_boxes": jnp.where(valid[:, None], boxes[kept], 0.0),
+            "detected_label": jnp.where(valid, label[kept], 0),
+            "detected_score": jnp.where(valid, score[kept], 0.0),
+            "detected_valid": valid,
+        }
+
+    def metrics(self) -> type[clu.metrics.Collection]:
+        """What is measured besides average precision: `detections`, the mean number an image."""
+
+        def count(detected_valid: Bool[Array, "b d"], **_: Any) -> Float[Array, " b"]:
+            return detected_valid.sum(axis=1).astype(jnp.float32)
+
+        return clu.metrics.Collection.create(detections=Mean.of(count))
+
+
+def _rows(x: Float[Array, "b h w a c"]) -> Float[Array, "b m c"]:
+    """The anchors of a level one after the other, in the order of `grid_anchors`."""
+    return x.reshape(x.shape[0], -1, x.shape[-1])
+
+
+def _option_problems(task: Detection) -> Iterator[str]:
+    if not 0 <= task.low <= task.high <= 1:
+        got = f"got {task.low} and {task.high}"
+        yield f"task.low, task.high: {got}, expected 0 <= low <= high <= 1."
+    for name in ("gamma", "smooth_l1_beta", "box_weight"):
+        if getattr(task, name) < 0:
+            yield f"task.{name}: got {getattr(task, name)}, expected no negative value."
+    for name in ("alpha", "min_score", "nms_iou"):
+        if not 0 <= getattr(task, name) <= 1:
+            yield f"task.{name}: got {getattr(task, name)}, expected a value in [0, 1]."
+    for name in ("candidates", "max_detections"):
+        if getattr(task, name) < 1:
+            yield f"task.{name}: got {getattr(task, name)}, expected at least 1."

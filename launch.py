@@ -55,10 +55,8 @@ def main(argv: list[str]) -> int:
         if options.mode == "dry_run":
             print(stages.describe(runs))
         elif options.mode in trials:
-            stage, run = next(iter(runs.items()))  # of several stages the first
-            print(
-                trials[options.mode](run, os.path.join(options.workdir, stage), options.trial_steps)
-            )
+            trial = stages.first(runs, options.workdir)
+            print(trials[options.mode](*trial, options.trial_steps))
         elif options.mode == "eval":
             figures = stages.evaluate(runs, options.workdir, checkpoint=options.checkpoint)
             for name, value in sorted(figures.items()):

@@ -65,6 +65,12 @@ def describe(experiments: Mapping[str, Experiment]) -> str:
     return "\n\n\n".join(texts)
 
 
+def first(experiments: Mapping[str, Experiment], workdir: str | Path) -> tuple[Experiment, Path]:
+    """The first stage and its workdir: what a trial is of."""
+    name, folder = next(iter(stage_folders(experiments, workdir).items()))
+    return experiments[name], folder
+
+
 def stage_folders(experiments: Mapping[str, Experiment], workdir: str | Path) -> dict[str, Path]:
     """The workdir of each stage by its name."""
     workdir = Path(workdir)

@@ -214,6 +214,7 @@ def config(**evals) -> ConfigDict:
     )
 
 
+@pytest.mark.slow
 def test_any_run_can_ask_for_them_in_its_evals(tmp_path, monkeypatch):
     from cvjax.train import loop
 

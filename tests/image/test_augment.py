@@ -190,6 +190,7 @@ def test_augmentation_is_differentiable_in_the_picture():
     assert np.abs(gradient).max() > 0
 
 
+@pytest.mark.slow
 def test_eight_devices_agree_with_one():
     augment = dict(rotate={}, salt_and_pepper={}, mixup={})
     program = textwrap.dedent(f"""

@@ -61,7 +61,10 @@ def convolve(x, window, *, stride=1, padding=0, dilation=1):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("golden", GOLDENS)
+@pytest.mark.parametrize(
+    "golden",
+    [pytest.param(g, marks=pytest.mark.slow if "nasnetalarge" in str(g) else ()) for g in GOLDENS],
+)
 def test_multiply_adds_are_the_reference_s_on_its_input(golden):
     name, spec, fields = golden_spec(golden)
     model = create(name, num_classes=1000, **fields)
@@ -222,9 +225,14 @@ def test_reach_is_the_support_of_the_gradient():
 # (https://distill.pub/2019/computing-receptive-fields), its table of known networks.
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("alexnet", 195), ("vgg16", 212), ("inception_v3", 1311), ("inception_v4", 2071),
-     ("inception_resnet_v2", 3039)],
-)  # fmt: skip
+    [
+        ("alexnet", 195),
+        ("vgg16", 212),
+        ("inception_v3", 1311),
+        pytest.param("inception_v4", 2071, marks=pytest.mark.slow),
+        pytest.param("inception_resnet_v2", 3039, marks=pytest.mark.slow),
+    ],
+)
 def test_receptive_fields_are_the_published_ones(name, size):
     assert info(name).receptive_fields["stride32"].size == size
 

@@ -29,11 +29,13 @@ SMALL = {
     "convnext_tiny": {"stage_sizes": (1, 1, 1, 1), "width": 8, "drop_path": 0.0},
 }
 
+QUICK = ("resnet50", "mobilenet_v2")
+
 
 @pytest.mark.parametrize(
     "name",
-    # Its 7x7 depthwise convolutions take long to compile.
-    [pytest.param(n, marks=pytest.mark.slow) if n == "convnext_tiny" else n for n in SMALL],
+    # The others take long to compile.
+    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SMALL],
 )
 def test_gradients_and_statistics_are_torchs(name):
     with np.load(GOLDEN / f"{name}.npz") as file:

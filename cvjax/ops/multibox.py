@@ -28,7 +28,7 @@ def multibox_priors(
     """(x1, y1, x2, y2) in pixels: all `shapes` of every cell of each square grid, row by row.
 
     11 shapes on these grids and, with `whole`, one box for the `image` (h, w) are 1420 priors.
-    They may leave the image. Differs from the paper: it does not say which 11 shapes it takes.
+    They may leave the image. The 11 shapes are a choice of this module, not taken from the paper.
 
     Raises:
         ValueError: if a grid or a side of a shape is not positive.

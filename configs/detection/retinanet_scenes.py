@@ -5,6 +5,13 @@ narrow ResNet-18 from scratch, a pyramid of three levels (strides 8, 16, 32), an
 pixels, pictures of 128 pixels with 1 to 12 digits of 10 classes.
 
     python launch.py --config configs/detection/retinanet_scenes.py --workdir runs/retinanet_scenes
+    ... --config configs/detection/retinanet_scenes.py:steps=600
+
+1,040,078 parameters. Measured so far, of the second command, stopped before its end: on the 500
+test scenes AP50 0.048 after 200 steps and 0.077 after 400 of 600 (6,400 pictures; AP 0.037, recall
+at IoU 0.5 0.42 with the right class), the loss still falling from 1.6 to 0.61; 11 minutes at 8 to
+20 pictures a second on 2 CPU cores that others were using. Far from trained: most errors are boxes
+with the wrong digit. Neither a whole run nor the default 800 steps has been measured.
 """
 
 from ml_collections import ConfigDict

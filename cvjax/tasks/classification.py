@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from cvjax.losses import classification as losses
 from cvjax.losses.regularization import WEIGHTS, elastic_penalty
 from cvjax.metrics import classification as metrics
+from cvjax.tasks.class_count import check_class_count
 
 Tree = Mapping[str, Any]
 
@@ -68,17 +69,9 @@ class Classification:
         """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).
 
         Raises:
-            ValueError: if their numbers of classes, or that of `class_weights`, disagree.
+            ValueError: if their numbers of classes disagree.
         """
-        classes = self.model.num_classes
-        problems = []
-        if info.num_classes is not None and classes != info.num_classes:
-            problems.append(
-                f"model.num_classes: got {classes}, but {info.name} has {info.num_classes} "
-                f"classes. Set model.num_classes={info.num_classes} or choose other data."
-            )
-        if problems:
-            raise ValueError("\n".join(problems))
+        check_class_count(self.model, info)
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...} and whatever other collections the model keeps."""

@@ -18,6 +18,7 @@ from cvjax.ops.box_coding import decode_boxes, encode_boxes
 from cvjax.ops.boxes import pairwise_iou
 from cvjax.ops.matching import BACKGROUND, match_anchors
 from cvjax.ops.nms import nms
+from cvjax.tasks.class_count import check_class_count
 
 Tree = Mapping[str, Any]
 
@@ -70,12 +71,7 @@ class Detection:
         Raises:
             ValueError: if their numbers of classes disagree.
         """
-        classes = self.model.num_classes
-        if info.num_classes is not None and classes != info.num_classes:
-            raise ValueError(
-                f"model.num_classes: got {classes}, but {info.name} has {info.num_classes} "
-                f"classes. Set model.num_classes={info.num_classes} or choose other data."
-            )
+        check_class_count(self.model, info)
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...} and whatever other collections the model keeps."""

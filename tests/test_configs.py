@@ -21,7 +21,7 @@ VARIANTS = {
     "stamps": ["tune=top,layer_decay=0.5", "variant=scratch,plain", "variant=frozen"],
 }
 # The others' networks take ten seconds and more to compile: they smoke with the slow tests.
-QUICK = ("lenet_digits", "cnn_fashion_mnist", "resnet_cifar10", "alexnet_imagenet", "vit_digits")
+QUICK = ("lenet_digits", "cnn_fashion_mnist", "resnet_cifar10")
 SMOKES = [
     pytest.param(path, arg, marks=() if path.stem in QUICK else pytest.mark.slow)
     for path in CONFIGS

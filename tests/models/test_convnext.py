@@ -98,6 +98,7 @@ def test_a_block_dropped_for_sure_is_its_skip_connection():
     np.testing.assert_allclose(features["stride8"], want["stride8"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_remat_changes_memory_and_nothing_else():
     variables = variables_of(tiny(stage_sizes=(1,)), random=True)
     rngs = {"dropout": jax.random.key(2)}

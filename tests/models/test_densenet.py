@@ -49,7 +49,7 @@ def by_arithmetic(depth, growth, bottleneck):
     [
         ("densenet_40_12", 1.0),
         ("densenet_bc_100_12", 0.8),
-        ("densenet_bc_250_24", 15.3),
+        pytest.param("densenet_bc_250_24", 15.3, marks=pytest.mark.slow),
         ("densenet_bc_190_40", 25.6),
     ],
 )
@@ -102,6 +102,7 @@ def test_full_dropout_leaves_the_stem_alone():
     assert (features["stride1"][..., 4:] != 0).any()
 
 
+@pytest.mark.slow
 def test_remat_changes_no_gradient():
     variables = initial(tiny(), X)
 

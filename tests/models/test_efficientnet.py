@@ -29,7 +29,11 @@ COUNTS = {
 }
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize(
+    "name",
+    # The deepest take seconds to trace.
+    [pytest.param(n, marks=pytest.mark.slow) if size > 25e6 else n for n, size in COUNTS.items()],
+)
 def test_efficientnet_has_the_references_parameters(name):
     model = create(name, num_classes=1000)
     x = jnp.zeros((1, 32, 32, 3))

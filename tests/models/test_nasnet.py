@@ -17,6 +17,7 @@ def test_nasnet_has_the_references_parameters(name, parameters):
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters
 
 
+@pytest.mark.slow
 def test_last_map_has_the_channels_of_its_name():
     for name, size, channels in (("nasnetalarge", 331, 4032), ("nasnetamobile", 224, 1056)):
         model = create(name, num_classes=None, stage_sizes=(1, 1, 1))

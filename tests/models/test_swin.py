@@ -110,6 +110,7 @@ def test_dropouts_act_in_training_only(field):
     assert not np.allclose(first, second, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_remat_changes_memory_and_nothing_else():
     variables = variables_of(tiny(stage_sizes=(2,)), random=True)
     rngs = {"dropout": jax.random.key(2)}

@@ -136,6 +136,7 @@ def test_distilled_training_tells_the_two_heads_apart():
     np.testing.assert_allclose(run(apart, variables, train=False)[0], mean, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_remat_changes_memory_and_nothing_else():
     variables = variables_of(tiny(), random=True)
     rngs = {"dropout": jax.random.key(2)}

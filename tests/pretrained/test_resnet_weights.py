@@ -4,7 +4,9 @@ import pytest
 STAGES = {f"stride{4 * 2**i}": f"layer{i + 1}" for i in range(4)}
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+@pytest.mark.parametrize(
+    "depth", [18, 34, 50, *(pytest.param(deep, marks=pytest.mark.slow) for deep in (101, 152))]
+)
 def test_logits_and_features_agree_with_torchvision(depth):
     parity.check(f"tv_resnet{depth}", f"resnet{depth}", stages={"stride2": "relu", **STAGES})
 

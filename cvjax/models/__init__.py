@@ -94,8 +94,13 @@ def list_models(pattern: str = "*", *, kind: str = "*") -> list[str]:
     return sorted(
         name
         for name in fnmatch.filter(found, pattern)
-        if fnmatch.fnmatch(found[name][0].__module__.split(".")[-2], kind)
+        if fnmatch.fnmatch(_folder(found[name][0]), kind)
     )
+
+
+def _folder(cls: type[nn.Module]) -> str:
+    """The folder that a model's file lies in; "" for a class from outside any package."""
+    return cls.__module__.rpartition(".")[0].rpartition(".")[2]
 
 
 @functools.cache

@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvjax.data.pipeline import Prefetch, Reading, train_batches
+from cvjax.data.pipeline import Prefetch, train_batches
 from cvjax.train.experiment import Experiment
 from cvjax.train.first_loss import log_first_loss
 from cvjax.train.progress import Progress, log
-from cvjax.train.setup import Setup, prepare
+from cvjax.train.setup import Setup, prepare, whole_reading
 from cvjax.train.sharding import place_batch, replicated
 from cvjax.train.state import TrainState
 from cvjax.train.trials import as_trial, starting_state, write_trial
@@ -123,16 +123,8 @@ def run_sweep(experiment: Experiment, setup: Setup, state: TrainState, rates: np
     `experiment` is a trial (`as_trial`) and `setup` what `prepare` makes of it. The rate goes in as
     the state's `lr_scale`, so groups keep their ratios to one another.
     """
-    reading = Reading(
-        batch_size=experiment.batch_size,
-        rows=setup.rows,
-        view=experiment.train_view,
-        workers=experiment.workers,
-        threads=experiment.threads,
-        on_bad_example=experiment.on_bad_example,
-    )
-    source, seed = experiment.train_source, experiment.seed
-    batches = train_batches(source, reading, seed=seed)
+    reading = whole_reading(experiment, setup.rows, experiment.train_view)
+    batches = train_batches(experiment.train_source, reading, seed=experiment.seed)
     place = partial(place_batch, mesh=setup.mesh, batch_size=experiment.batch_size)
     progress = Progress(len(rates), quiet=jax.process_index() != 0)
     losses: list[float] = []  # one before any step, then one after each

@@ -27,7 +27,8 @@ def log_first_loss(experiment: Experiment, figures: Mapping[str, Any]) -> Findin
     if "loss" not in chance:
         log.info("initial loss %.4g; there is no figure of guessing to compare it with", loss)
         return None
-    loaded = bool(experiment.train.init_from or experiment.train.resume)
+    train = experiment.train
+    loaded = bool(train.init_from or train.resume or experiment.stage_before)
     finding = initial_loss(loss, chance["loss"], loaded_weights=loaded)
     log.info("initial loss: %s", " ".join(filter(None, (finding.summary, finding.advice))))
     return finding

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvjax.data.bad_examples import SkipLog
-from cvjax.data.pipeline import Prefetch, Reading, eval_batches, train_batch, train_batches
+from cvjax.data.pipeline import Prefetch, eval_batches, train_batches
 from cvjax.data.source import Source
 from cvjax.evaluators.batches import Results
 from cvjax.train.checkpoint import CheckpointError, Checkpoints, Restored
@@ -29,8 +29,8 @@ from cvjax.train.first_loss import log_first_loss
 from cvjax.train.interrupt import Interruption
 from cvjax.train.plateau import EarlyStopping
 from cvjax.train.progress import Progress, clock, figures_text, log
-from cvjax.train.restore import continue_from, initialise_from
-from cvjax.train.setup import Setup, batch_shapes, prepare
+from cvjax.train.restore import continue_from, initial_state
+from cvjax.train.setup import Setup, batch_of_step, batch_shapes, prepare, whole_reading
 from cvjax.train.sharding import describe_mesh, place_batch, replicated
 from cvjax.train.state import TrainState
 from cvjax.train.step import step_rngs
@@ -171,22 +171,15 @@ class _Session:
             self._preview()
         self._started = time.monotonic()
         self._elapsed_before = self.host["elapsed_seconds"]
-        reading = Reading(
-            batch_size=self.experiment.batch_size,
-            rows=self.setup.rows,
-            view=self.experiment.train_view,
-            workers=self.experiment.workers,
-            threads=self.experiment.threads,
-            on_bad_example=self.experiment.on_bad_example,
-        )
+        experiment = self.experiment
         batches = train_batches(
-            self.experiment.train_source,
-            reading,
-            seed=self.experiment.seed,
+            experiment.train_source,
+            whole_reading(experiment, self.setup.rows, experiment.train_view),
+            seed=experiment.seed,
             start_step=self.step,
             skip_log=self.skip_log,
         )
-        place = partial(place_batch, mesh=self.setup.mesh, batch_size=self.experiment.batch_size)
+        place = partial(place_batch, mesh=self.setup.mesh, batch_size=experiment.batch_size)
         progress = Progress(total, start=self.step, quiet=not self.main_process)
         in_flight: deque[Any] = deque()
         window_start, window_step = time.monotonic(), self.step
@@ -244,18 +237,8 @@ class _Session:
         }
         if train.resume:
             return self._continued(continue_from(train.resume, setup.state_shapes), host)
-        state = setup.init()
-        origin = train.init_from or self.experiment.stage_before
-        if origin:
-            state = initialise_from(
-                str(origin),
-                train.init_rules,
-                state,
-                report_path=self.workdir / "restore.json" if self.main_process else None,
-                other_weights=self.experiment.other_weights,
-                converters=self.experiment.converters,
-            )
-        return state, host
+        report_path = self.workdir / "restore.json" if self.main_process else None
+        return initial_state(self.experiment, setup.init(), report_path=report_path), host
 
     def _continued(
         self, restored: Restored, fresh: dict[str, Any]
@@ -295,22 +278,11 @@ class _Session:
         """Pictures of the first batch as training sees it, before the normalisation."""
         count = min(PREVIEW_IMAGES, self.experiment.batch_size)
         source = self.experiment.train_source
-        batch = self._host_batch(0, np.arange(count))
+        batch = batch_of_step(self.experiment, np.arange(count), 0)
         key, _ = step_rngs(self.experiment.seed, 0)
         seen = jax.jit(self.experiment.preview_transform)(key, batch)
         picture = write_pictures(self.workdir, "train_inputs", seen, source.info.class_names)
         self.writer.picture("train_inputs", picture, 0)
-
-    def _host_batch(self, step: int, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Rows of the batch of one step, as the pipeline reads them."""
-        reading = Reading(
-            batch_size=self.experiment.batch_size,
-            rows=rows,
-            view=self.experiment.train_view,
-            on_bad_example=self.experiment.on_bad_example,
-        )
-        source = self.experiment.train_source
-        return train_batch(source, reading, step, seed=self.experiment.seed)
 
     def _log(self, report: Any, seconds: float, since: int) -> dict[str, float]:
         sums = {name: float(value) for name, value in jax.device_get(report).items()}
@@ -417,7 +389,7 @@ class _Session:
         )
 
     def _dump_batch(self, step: int, path: Path) -> None:
-        batch = self._host_batch(step, self.setup.rows)
+        batch = batch_of_step(self.experiment, self.setup.rows, step)
         key, _ = step_rngs(self.experiment.seed, step)
         seen = jax.device_get(jax.jit(self.experiment.train_transform)(key, batch))
         arrays = {f"host_{name}": value for name, value in batch.items()}
@@ -483,14 +455,7 @@ class _Evaluator:
         # Where no example may be left out, each has to be counted exactly once.
         self._no_holes = experiment.on_bad_example == "error"
         self._evaluator = evaluator
-        self._reading = Reading(
-            batch_size=experiment.batch_size,
-            rows=setup.rows,
-            view=experiment.eval_view,
-            workers=experiment.workers,
-            threads=experiment.threads,
-            on_bad_example=experiment.on_bad_example,
-        )
+        self._reading = whole_reading(experiment, setup.rows, experiment.eval_view)
         self._place = partial(place_batch, mesh=setup.mesh, batch_size=experiment.batch_size)
 
     def run(self, state: TrainState) -> Results:

@@ -13,11 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from cvjax.data.pipeline import Reading, train_batch
 from cvjax.train.experiment import Experiment
 from cvjax.train.first_loss import guessing, log_first_loss, per_example_loss
 from cvjax.train.progress import Progress, log
-from cvjax.train.setup import Setup, prepare
+from cvjax.train.setup import Setup, batch_of_step, prepare
 from cvjax.train.sharding import place_batch
 from cvjax.train.trials import as_trial, starting_state, write_trial
 from cvjax.vis.diagnosis import CHANCE_MARGIN
@@ -36,6 +35,7 @@ DROPOUT_FIELDS = (
     "drop_path",
     "drop_rate",
 )
+_DECAY = "weight_decay"
 PENALTY_FIELDS = ("label_smoothing", "l1", "l2")
 
 
@@ -48,9 +48,9 @@ def overfit_one_batch(experiment: Experiment, workdir: str | Path, steps: int | 
     steps = STEPS if steps is None else steps
     trial = plain_experiment(as_trial(experiment, steps=steps))
     setup = prepare(trial)
-    host_batch = first_batch(trial, setup)
-    records = memorise(trial, setup, host_batch)
-    verdict = read_memory(records, guessing(trial.task), host_batch, setup, trial.optim.lr)
+    batch = batch_of_step(trial, setup.rows, 0)
+    records = memorise(trial, setup, batch)
+    verdict = read_memory(records, guessing(trial.task), batch, setup, trial.optim.lr)
     paths = write_trial(workdir, NAME, records)
     if paths is not None:
         from cvjax.vis.curves import plot_curves  # here: matplotlib takes a while to import
@@ -81,17 +81,6 @@ def plain_experiment(experiment: Experiment) -> Experiment:
         train_transform=lambda key, batch: evaluation_transform(batch),
         train_view=experiment.eval_view,
     )
-
-
-def first_batch(experiment: Experiment, setup: Setup) -> dict[str, np.ndarray]:
-    """This process's rows of the first training batch."""
-    reading = Reading(
-        batch_size=experiment.batch_size,
-        rows=setup.rows,
-        view=experiment.train_view,
-        on_bad_example=experiment.on_bad_example,
-    )
-    return train_batch(experiment.train_source, reading, 0, seed=experiment.seed)
 
 
 def memorise(
@@ -145,9 +134,6 @@ def read_memory(
     started = f"Failed: after {last['step'] - 1} steps on the same {count} examples, {figures}."
     advice = list(_advice(records, chance, host_batch, setup, lr))
     return "\n".join([started, *(f"  - {line}" for line in advice)])
-
-
-_DECAY = "weight_decay"
 
 
 def _learnt(records: Sequence[Mapping[str, Any]], chance: Mapping[str, float]) -> bool:

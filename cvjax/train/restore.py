@@ -23,6 +23,7 @@ from flax import traverse_util
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cvjax.train.checkpoint import CheckpointError, Checkpoints, Restored, problems_of
+from cvjax.train.experiment import Experiment
 from cvjax.train.progress import log
 from cvjax.train.state import TrainState
 from cvjax.train.writer import write_json
@@ -120,6 +121,27 @@ def _misfit(source: Sequence[int], target: Sequence[int], converter: Any) -> str
         return ""
     problem = converter.problem(tuple(source), tuple(target))
     return f" ({problem})" if problem else None
+
+
+def initial_state(
+    experiment: Experiment, state: TrainState, *, report_path: Path | None = None
+) -> TrainState:
+    """The fresh `state` with what `train.init_from` or the stage before gives it, if either does.
+
+    Raises:
+        ValueError: as `initialise_from`.
+    """
+    origin = experiment.train.init_from or experiment.stage_before
+    if not origin:
+        return state
+    return initialise_from(
+        str(origin),
+        experiment.train.init_rules,
+        state,
+        report_path=report_path,
+        other_weights=experiment.other_weights,
+        converters=experiment.converters,
+    )
 
 
 def initialise_from(

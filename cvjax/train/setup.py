@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cvjax.data.pipeline import Reading, train_batch
+from cvjax.data.views import View
 from cvjax.ops.compiling import compiler_options
 from cvjax.train.experiment import EmaOptions, Experiment
 from cvjax.train.optim import Optimizer, make_optimizer
@@ -138,6 +139,29 @@ def first_example(experiment: Experiment) -> dict[str, np.ndarray]:
     batch = train_batch(experiment.train_source, reading, 0, seed=experiment.seed)
     count = min(2, experiment.batch_size)
     return {name: np.zeros((count, *x.shape[1:]), x.dtype) for name, x in batch.items()}
+
+
+def whole_reading(experiment: Experiment, rows: np.ndarray, view: View | None) -> Reading:
+    """How a pass over many batches reads, by workers and threads; `rows` are this process's."""
+    return Reading(
+        batch_size=experiment.batch_size,
+        rows=rows,
+        view=view,
+        workers=experiment.workers,
+        threads=experiment.threads,
+        on_bad_example=experiment.on_bad_example,
+    )
+
+
+def batch_of_step(experiment: Experiment, rows: np.ndarray, step: int) -> dict[str, np.ndarray]:
+    """`rows` of the training batch of one step, as the pipeline reads them, read at once."""
+    reading = Reading(
+        batch_size=experiment.batch_size,
+        rows=rows,
+        view=experiment.train_view,
+        on_bad_example=experiment.on_bad_example,
+    )
+    return train_batch(experiment.train_source, reading, step, seed=experiment.seed)
 
 
 def batch_shapes(setup: Setup, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from cvjax.train.experiment import Experiment
-from cvjax.train.restore import initialise_from
+from cvjax.train.restore import initial_state, initialise_from
 from cvjax.train.setup import Setup
 from cvjax.train.state import TrainState
 from cvjax.train.writer import write_json_lines
@@ -44,13 +44,8 @@ def starting_state(experiment: Experiment, setup: Setup) -> TrainState:
 
     Of `train.resume` it takes parameters and statistics only: a trial has its own optimizer.
     """
-    train, state = experiment.train, setup.init()
-    if train.resume:
-        return initialise_from(train.resume, (), state)
-    if train.init_from:
-        others = experiment.other_weights
-        return initialise_from(train.init_from, train.init_rules, state, other_weights=others)
-    return state
+    state, resume = setup.init(), experiment.train.resume
+    return initialise_from(resume, (), state) if resume else initial_state(experiment, state)
 
 
 def write_trial(

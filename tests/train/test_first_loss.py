@@ -1,6 +1,7 @@
 """Equal scores cost what the closed forms say, and the verdict on the first loss knows it."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -42,3 +43,10 @@ def test_network_of_zeros_starts_at_guessing_and_one_of_large_weights_above(opti
     assert equal.figures["first_loss"] == pytest.approx(expected, rel=1e-5)
     assert equal.figures["chance_loss"] == pytest.approx(expected, rel=1e-12)
     assert verdict(30.0).verdict == "high initial loss"  # sure of class 0, which one of three has
+
+
+def test_a_stage_may_start_with_what_the_one_before_learnt():
+    fresh = tiny_experiment()
+    later = dataclasses.replace(fresh, stage_before=Path("stage1_head"))
+    assert log_first_loss(fresh, {"loss": 0.01}).verdict == "low initial loss"
+    assert log_first_loss(later, {"loss": 0.01}).verdict == "initial loss as expected"

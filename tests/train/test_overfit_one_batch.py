@@ -9,14 +9,8 @@ from quadratic import parabola_experiment
 from tiny_run import CLASSES, tiny_experiment
 
 from cvjax.train.first_loss import guessing
-from cvjax.train.overfit import (
-    first_batch,
-    memorise,
-    overfit_one_batch,
-    plain_experiment,
-    read_memory,
-)
-from cvjax.train.setup import prepare
+from cvjax.train.overfit import memorise, overfit_one_batch, plain_experiment, read_memory
+from cvjax.train.setup import batch_of_step, prepare
 from cvjax.train.trials import as_trial
 
 
@@ -65,7 +59,7 @@ def test_nothing_is_left_that_makes_one_batch_hard(tiny):
 
 def test_network_learns_its_first_batch(tiny):
     experiment, setup = tiny
-    batch = first_batch(experiment, setup)
+    batch = batch_of_step(experiment, setup.rows, 0)
     records, text = verdict_of(tiny, batch)
     assert text.startswith(f"Learnt: 8 examples by heart after {len(records) - 1} steps")
     assert records[-1]["train/accuracy"] == 1
@@ -73,7 +67,7 @@ def test_network_learns_its_first_batch(tiny):
 
 
 def test_equal_images_with_different_labels_are_named_as_the_reason(tiny):
-    batch = first_batch(*tiny)
+    batch = batch_of_step(tiny[0], tiny[1].rows, 0)
     batch = {"image": np.broadcast_to(batch["image"][:1], batch["image"].shape)}
     batch["label"] = np.arange(8, dtype=np.int32) % CLASSES
     records, text = verdict_of(tiny, batch)

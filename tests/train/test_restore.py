@@ -1,11 +1,13 @@
 """Starting from another run: what goes where, and everything that does not fit, by name."""
 
+import dataclasses
 import json
 import random
 import re
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from tiny_run import CLASSES, tiny_experiment
 from cvjax.train.checkpoint import CheckpointError, Checkpoints
 from cvjax.train.restore import SAME_PATHS, initialise_from, make_plan
 from cvjax.train.setup import prepare
+from cvjax.train.trials import starting_state
 
 # ---- the plan
 
@@ -235,6 +238,21 @@ def test_a_converted_array_is_the_sources_in_its_new_shape(source, tmp_path):
     assert values_in(state.params["conv"]) == {11.0}
     report = json.loads(path.read_text())
     assert set(report["converted"]) == {"params/head/bias", "params/head/kernel"}
+
+
+def test_a_trial_starts_as_training_does_converters_included(source):
+    changes = {"data": {"options": {"num_classes": CLASSES + 2}}, "ema": {"decay": None}}
+    experiment = tiny_experiment(changes)
+    train = dataclasses.replace(
+        experiment.train,
+        init_from=str(source / "checkpoints" / "5"),
+        init_rules=(("head/.*", r"\g<0>", "widened"), (".*", r"\g<0>")),
+    )
+    experiment = dataclasses.replace(experiment, train=train, converters={"widened": Widened})
+    fresh = SimpleNamespace(init=lambda: filled(experiment, params=7.0, ema=None))
+    state = starting_state(experiment, fresh)
+    assert values_in(state.params["head"]["kernel"][..., :CLASSES]) == {11.0}
+    assert values_in(state.params["conv"]) == {11.0}
 
 
 def test_parameters_serve_where_the_source_kept_no_averages(tmp_path):

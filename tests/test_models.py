@@ -13,7 +13,6 @@ import pytest
 from cvjax.models import create, list_models
 
 # Compiling takes nearly all of the time here; unoptimised code is compiled five times as fast.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 # Fields that make a deep or wide model cheap to compile and leave it the same kind of model.
 SMALLER = {"width": 8, "hidden": 16, "depth": 2}
 STRIDES = ("stride1", "stride2", "stride4", "stride8", "stride16", "stride32")
@@ -205,7 +204,7 @@ def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(name):
     rngs = {"dropout": jax.random.key(3)}
     rest = {k: v for k, v in variables.items() if k != "params"}
 
-    @quick_jit
+    @jax.jit
     def gradient(params):
         def loss(params):
             (logits, _), _ = model.apply(
@@ -246,7 +245,7 @@ def evaluated(name):
     model, variables, images = random_run(name)
     traced = []
 
-    @quick_jit
+    @jax.jit
     def apply(x):
         traced.append(x.shape)
         (logits, _), mutated = model.apply(variables, x, train=False, mutable=list(variables))

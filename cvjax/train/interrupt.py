@@ -27,7 +27,8 @@ class Interruption:
         if threading.current_thread() is threading.main_thread():
             signals = [signal.SIGINT] if self._several else [signal.SIGINT, signal.SIGTERM]
             for number in signals:
-                self._previous[number] = signal.signal(number, self._note)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell sets for a job in &
+                    self._previous[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *exception: object) -> None:

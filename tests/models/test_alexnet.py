@@ -8,7 +8,6 @@ import pytest
 from cvjax.models import create
 from cvjax.ops.local_response_norm import local_response_norm
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 NARROW = {"channels": (4, 4, 4, 4, 4), "hidden": 8, "num_classes": 3}
 
 
@@ -106,7 +105,7 @@ def run(name, **fields):
     return model, jax.tree.map(draw, shapes), x
 
 
-@functools.partial(quick_jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def features_of(model, variables, x):
     return model.apply(variables, x, train=False)[1]
 
@@ -133,7 +132,7 @@ def test_first_maps_are_normalised_by_their_neighbours():
 def test_biases_start_where_the_paper_puts_them():
     model = create("alexnet_original", **NARROW)
     x = jnp.zeros((1, 67, 67, 3))
-    params = quick_jit(lambda: model.init(jax.random.key(1), x, train=False))()["params"]
+    params = jax.jit(lambda: model.init(jax.random.key(1), x, train=False))()["params"]
     ones = {name for name, layer in params.items() if (layer["bias"] == 1).all()}
     zeros = {name for name, layer in params.items() if (layer["bias"] == 0).all()}
     assert ones == {"conv2", "conv4", "conv5", "hidden1", "hidden2"}
@@ -144,7 +143,7 @@ def test_biases_start_where_the_paper_puts_them():
 def test_dropout_precedes_the_hidden_layers_or_follows_them(name, follows):
     model, variables, x = run(name)
     model = model.clone(dropout=0.999)
-    apply = quick_jit(lambda v, key: model.apply(v, x, train=True, rngs={"dropout": key}))
+    apply = jax.jit(lambda v, key: model.apply(v, x, train=True, rngs={"dropout": key}))
     logits, features = apply(variables, jax.random.key(5))
     # With next to everything dropped a layer sees nothing and gives its bias.
     params = variables["params"]

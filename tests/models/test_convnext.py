@@ -6,7 +6,6 @@ import pytest
 from cvjax.models import create
 from cvjax.models.classifiers.convnext import Block
 
-quick = {"xla_backend_optimization_level": 0}
 IMAGES = jax.random.normal(jax.random.key(5), (4, 16, 16, 3))
 
 
@@ -26,7 +25,6 @@ def tiny(**fields):
 def run(model, variables, *, train, seed=0):
     apply = jax.jit(
         lambda v: model.apply(v, IMAGES, train=train, rngs={"dropout": jax.random.key(seed)}),
-        compiler_options=quick,
     )
     return jax.device_get(apply(variables))
 
@@ -65,7 +63,7 @@ def test_variants_have_the_papers_depths_and_drop_rates(name, sizes, rate):
 
 def test_blocks_start_as_nearly_the_identity():
     x = jnp.ones((1, 2, 2, 4))
-    init = jax.jit(lambda: Block().init(jax.random.key(0), x, train=False), compiler_options=quick)
+    init = jax.jit(lambda: Block().init(jax.random.key(0), x, train=False))
     factor = init()["params"]["layer_scale"]
     np.testing.assert_array_equal(factor, np.full(4, 1e-6, np.float32))
 
@@ -109,7 +107,7 @@ def test_remat_changes_memory_and_nothing_else():
             lambda v: jnp.square(model.apply(v, IMAGES, train=True, rngs=rngs)[0]).sum()
         )
 
-    kept, again = (jax.jit(gradient(r), compiler_options=quick)(variables) for r in (False, True))
+    kept, again = (jax.jit(gradient(r))(variables) for r in (False, True))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), kept, again)
     text = str(jax.make_jaxpr(gradient(True))(variables))
     assert "remat" in text or "checkpoint" in text

@@ -9,8 +9,6 @@ from flax import traverse_util
 from cvjax.models import create
 from cvjax.ops.conv import conv_multiply_adds
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 def parameter_shapes(name):
     model = create(name, num_classes=1000)
@@ -73,7 +71,7 @@ def test_last_map_is_a_32nd_of_the_image(name):
     }
 
 
-@functools.partial(quick_jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def features_of(model, variables, x):
     return model.apply(variables, x, train=False)[1]
 
@@ -81,7 +79,7 @@ def features_of(model, variables, x):
 def test_negative_values_are_kept_at_a_tenth():
     model = create("darknet19", num_classes=None, stage_sizes=(1,), width=4)
     x = jax.random.normal(jax.random.key(0), (1, 8, 8, 3))
-    variables = quick_jit(lambda: model.init(jax.random.key(1), x, train=False))()
+    variables = jax.jit(lambda: model.init(jax.random.key(1), x, train=False))()
     leaky, straight = (
         features_of(model.clone(negative_slope=slope), variables, x)["stride1"]
         for slope in (0.1, 1.0)
@@ -94,7 +92,7 @@ def test_negative_values_are_kept_at_a_tenth():
 def test_block_without_its_last_norm_is_the_identity():
     model = create("darknet53", num_classes=None, stage_sizes=(2,), width=4)
     x = jax.random.normal(jax.random.key(0), (1, 8, 8, 3))
-    variables = quick_jit(lambda: model.init(jax.random.key(1), x, train=False))()
+    variables = jax.jit(lambda: model.init(jax.random.key(1), x, train=False))()
     for block in ("stage1_block1", "stage1_block2"):
         norm = variables["params"][block]["conv2"]["norm"]
         norm["scale"] = jnp.zeros_like(norm["scale"])

@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +5,6 @@ import pytest
 
 from cvjax.models import create
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 COUNTS = {
     "efficientnet_b0": 5_288_548,
     "efficientnet_b1": 7_794_184,
@@ -59,9 +56,9 @@ def test_training_drops_branches_and_pooled_channels():
                            ({"dropout": 0.0, "drop_path": 1.0}, True),
                            ({"dropout": 0.0, "drop_path": 0.0}, False)):  # fmt: skip
         model = create("efficientnet_b0", **fields, **drops)
-        variables = quick_jit(lambda m=model: m.init(jax.random.key(1), x, train=False))()
+        variables = jax.jit(lambda m=model: m.init(jax.random.key(1), x, train=False))()
 
-        @quick_jit
+        @jax.jit
         def logits(key, model=model, variables=variables):
             rngs = {"dropout": key}
             return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)[0][0]
@@ -76,7 +73,7 @@ def test_same_padding_and_symmetric_padding_differ_by_a_pixel():
     maps = []
     for name in ("efficientnet_b0", "tf_efficientnet_b0"):
         model = create(name, num_classes=None, stage_sizes=())
-        variables = quick_jit(lambda m=model: m.init(jax.random.key(1), x, train=False))()
+        variables = jax.jit(lambda m=model: m.init(jax.random.key(1), x, train=False))()
         kernel = variables["params"]["stem"]["conv"]["kernel"]
         kernel = jnp.zeros_like(kernel).at[1, 1].set(1)
         variables["params"]["stem"]["conv"]["kernel"] = kernel

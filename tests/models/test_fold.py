@@ -1,7 +1,5 @@
 """Folded batch norms: equal outputs, no norm left, and none folded that may not be."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +10,6 @@ from cvjax.models import create
 from cvjax.models.fold import fold_batch_norms
 from cvjax.nn.norm import BatchNorm
 from cvjax.tasks.classification import Classification
-
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def random_variables(model, image):
@@ -45,7 +41,7 @@ def check_equal(model, size, *, kept=0, channels=3):
     assert len(norms) == 2 * kept
     assert len(folded.folded) > 0
 
-    @quick_jit
+    @jax.jit
     def both(variables, other):
         return model.apply(variables, image, train=False), folded.apply(other, image, train=False)
 

@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +6,6 @@ import pytest
 from cvjax.models import create
 
 # Compiling takes nearly all of the time here; unoptimised code is compiled several times as fast.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def count(model, size=32):
@@ -64,7 +61,7 @@ X = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
 
 
 def initial(model):
-    return quick_jit(lambda: model.init(jax.random.key(1), X, train=False))()
+    return jax.jit(lambda: model.init(jax.random.key(1), X, train=False))()
 
 
 @pytest.mark.parametrize("name", ["preact_resnet20", "preact_resnet164"])
@@ -123,7 +120,7 @@ def test_remat_changes_no_gradient():
             )
             return jnp.square(features["pooled"]).sum()
 
-        return quick_jit(jax.grad(loss))(variables["params"])
+        return jax.jit(jax.grad(loss))(variables["params"])
 
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),

@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -7,7 +5,6 @@ import pytest
 from cvjax.models import create
 
 # Compiling takes nearly all of the time here; unoptimised code is compiled several times as fast.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def params_of(model):
@@ -41,7 +38,7 @@ def test_senet154_is_154_layers_deep():
 def test_dropout_is_in_front_of_the_head_in_training():
     model = create("senet154", num_classes=7, stage_sizes=(1,), width=8, dropout=1.0)
     x = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))
-    variables = quick_jit(lambda: model.init(jax.random.key(1), x, train=False))()
+    variables = jax.jit(lambda: model.init(jax.random.key(1), x, train=False))()
     bias = jnp.arange(7.0)
     variables["params"]["head"]["bias"] = bias
     rngs = {"dropout": jax.random.key(2)}

@@ -1,7 +1,6 @@
 """The small CNN, the CNN without pooling, the linear classifier and the MLP."""
 
 import itertools
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -112,7 +111,7 @@ def test_norms_stand_before_the_nonlinearity_so_the_scale_of_an_image_is_lost(no
     x = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
     train = norm.startswith("batch")  # these take the batch's statistics in training alone
 
-    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    @jax.jit
     def logits(scale):
         variables = model.init(jax.random.key(1), x, train=False)
         return model.apply(variables, scale * x, train=train, mutable=["batch_stats"])[0][0]
@@ -149,7 +148,7 @@ def test_fractional_pools_halve_the_area_and_move_in_training_only():
     # 12 -> 8 -> 5 by floor(side / sqrt 2), where 2x2 windows leave 6 and 3.
     assert variables["params"]["hidden"]["kernel"].shape == (5 * 5 * 4, 6)
 
-    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    @jax.jit
     def logits(key):
         trained = model.apply(variables, x, train=True, rngs={"dropout": key})[0]
         evaluated = model.apply(variables, x, train=False, rngs={"dropout": key})[0]

@@ -1,13 +1,9 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cvjax.models import create
-
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def layer_sizes(name):
@@ -62,13 +58,13 @@ def test_maps_are_the_papers(name, size):
 def test_logits_average_scores_that_are_never_negative():
     model = create("squeezenet1_1", num_classes=5, stage_sizes=(1,), dropout=0.5)
     x = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
-    variables = quick_jit(lambda: model.init(jax.random.key(1), x, train=False))()
+    variables = jax.jit(lambda: model.init(jax.random.key(1), x, train=False))()
     head = {"kernel": jax.random.normal(jax.random.key(2), (1, 1, 128, 5)), "bias": jnp.zeros(5)}
     variables["params"]["head"] = head
-    logits, features = quick_jit(lambda v: model.apply(v, x, train=False))(variables)
+    logits, features = jax.jit(lambda v: model.apply(v, x, train=False))(variables)
     scores = np.maximum(np.asarray(features["stride4"]) @ np.asarray(head["kernel"][0, 0]), 0)
     np.testing.assert_allclose(logits, scores.mean((1, 2)), rtol=1e-4, atol=1e-5)
-    dropped, _ = quick_jit(
+    dropped, _ = jax.jit(
         lambda v: model.apply(v, x, train=True, rngs={"dropout": jax.random.key(3)})
     )(variables)
     assert not np.allclose(dropped, logits, rtol=1e-3)

@@ -8,7 +8,6 @@ import pytest
 from cvjax.models import create
 from cvjax.models.classifiers.swin import Block, relative_positions, same_region
 
-quick = {"xla_backend_optimization_level": 0}
 IMAGES = jax.random.normal(jax.random.key(5), (4, 24, 40, 3))
 
 
@@ -28,7 +27,6 @@ def tiny(**fields):
 def run(model, variables, *, train, seed=0):
     apply = jax.jit(
         lambda v: model.apply(v, IMAGES, train=train, rngs={"dropout": jax.random.key(seed)}),
-        compiler_options=quick,
     )
     return jax.device_get(apply(variables))
 
@@ -90,7 +88,7 @@ def test_attention_reaches_the_window_and_no_further(shift):
     block = Block(heads=2, window=3, shift=shift)
     x = jax.random.normal(jax.random.key(0), (1, 6, 6, 8))
     variables = variables_of(block, x, random=True)
-    apply = jax.jit(lambda x: block.apply(variables, x, train=False), compiler_options=quick)
+    apply = jax.jit(lambda x: block.apply(variables, x, train=False))
     moved = np.abs(apply(x.at[0, 3, 1, 0].add(1.0)) - apply(x)).max((0, 3)) > 1e-5
     # Windows begin at 0, 3 or, shifted by 1, at 1 and 4; the border's are smaller.
     rows, columns = (slice(3, 6), slice(0, 3)) if shift == 0 else (slice(1, 4), slice(1, 4))
@@ -122,7 +120,7 @@ def test_remat_changes_memory_and_nothing_else():
             lambda v: jnp.square(model.apply(v, IMAGES, train=True, rngs=rngs)[0]).sum()
         )
 
-    kept, again = (jax.jit(gradient(r), compiler_options=quick)(variables) for r in (False, True))
+    kept, again = (jax.jit(gradient(r))(variables) for r in (False, True))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), kept, again)
     text = str(jax.make_jaxpr(gradient(True))(variables))
     assert "remat" in text or "checkpoint" in text

@@ -5,8 +5,6 @@ import pytest
 
 from cvjax.models import create
 
-quick = {"xla_backend_optimization_level": 0}
-
 
 def variables_of(model, random=False):
     x = jnp.zeros((1, model.image_size, model.image_size, 3))
@@ -60,7 +58,6 @@ IMAGES = jax.random.normal(jax.random.key(5), (4, 8, 8, 3))
 def run(model, variables, *, train, seed=0):
     apply = jax.jit(
         lambda v: model.apply(v, IMAGES, train=train, rngs={"dropout": jax.random.key(seed)}),
-        compiler_options=quick,
     )
     return jax.device_get(apply(variables))
 
@@ -116,9 +113,7 @@ def test_class_token_without_position_is_added_after_the_table():
 
 def test_layer_scale_starts_each_branch_small():
     model = tiny("deit3_small_patch16_224")
-    init = jax.jit(
-        lambda: model.init(jax.random.key(0), IMAGES, train=False), compiler_options=quick
-    )
+    init = jax.jit(lambda: model.init(jax.random.key(0), IMAGES, train=False))
     variables = init()
     for name in ("layer_scale1", "layer_scale2"):
         np.testing.assert_array_equal(variables["params"]["block1"][name], np.full(8, 1e-6, "f"))
@@ -147,7 +142,7 @@ def test_remat_changes_memory_and_nothing_else():
             lambda v: jnp.square(model.apply(v, IMAGES, train=True, rngs=rngs)[0]).sum()
         )
 
-    kept, again = (jax.jit(gradient(r), compiler_options=quick)(variables) for r in (False, True))
+    kept, again = (jax.jit(gradient(r))(variables) for r in (False, True))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), kept, again)
     text = str(jax.make_jaxpr(gradient(True))(variables))
     assert "remat" in text or "checkpoint" in text

@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +6,6 @@ import pytest
 from cvjax.models import create
 
 # Compiling takes nearly all of the time here; unoptimised code is compiled several times as fast.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def count(model):
@@ -57,7 +54,7 @@ def test_wrn_28_10_has_36479194_parameters():
 def test_dropout_acts_between_the_convolutions_of_a_block_and_only_in_training():
     model = create("wrn_16_4", num_classes=None, stage_sizes=(1,), width=4, dropout=1.0)
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
-    variables = quick_jit(lambda: model.init(jax.random.key(1), x, train=False))()
+    variables = jax.jit(lambda: model.init(jax.random.key(1), x, train=False))()
 
     def map_of(model, *, train):
         rngs = {"dropout": jax.random.key(2)}

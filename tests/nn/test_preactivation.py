@@ -23,8 +23,7 @@ def without_branch(module):
         return np.full(leaf.shape, names[-1] in ("scale", "var"), np.float32)
 
     variables = jax.tree_util.tree_map_with_path(fill, shapes)
-    quick = {"xla_backend_optimization_level": 0}  # to compile takes longest here
-    apply = jax.jit(lambda v: module.apply(v, x, train=False), compiler_options=quick)
+    apply = jax.jit(lambda v: module.apply(v, x, train=False))
     return apply(variables), variables["params"]
 
 

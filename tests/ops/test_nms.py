@@ -12,10 +12,9 @@ from cvjax.ops.nms import nms
 GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "torchvision_nms.npz")
 CASES = json.loads(str(GOLDEN["cases"]))
 SIZE = 304  # every golden case padded to one shape: one program
-FAST = {"xla_backend_optimization_level": 0}
 
 
-@functools.partial(jax.jit, compiler_options=FAST)
+@jax.jit
 def padded_nms(boxes, scores, labels, iou_threshold):
     # 37 divides nothing here, so tiles are padded and chains cross them.
     return nms(boxes, scores, labels, iou_threshold=iou_threshold, max_outputs=SIZE, tile=37)
@@ -62,7 +61,7 @@ def test_batched_with_ties_and_few_outputs_is_the_start_of_a_greedy_loop():
     scores = rng.integers(0, 10, size=(3, 90)).astype(np.float32)
     scores[2, 5:] = np.nan  # nearly empty: fewer boxes than outputs
     run = functools.partial(nms, iou_threshold=0.2503, max_outputs=12, tile=16)
-    index, valid = jax.jit(jax.vmap(run), compiler_options=FAST)(boxes.astype(np.float32), scores)
+    index, valid = jax.jit(jax.vmap(run))(boxes.astype(np.float32), scores)
     for i in range(3):
         want = greedy_loop(boxes[i], scores[i], 0.2503)[:12]
         np.testing.assert_array_equal(np.asarray(index[i])[np.asarray(valid[i])], want)

@@ -45,8 +45,7 @@ def check(
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     assert count == golden.spec["params"]
     # Compiling takes most of the time; unoptimised code is compiled several times as fast.
-    quick = {"xla_backend_optimization_level": 0}
-    apply = jax.jit(lambda v, x: model.apply(v, x, train=False), compiler_options=quick)
+    apply = jax.jit(lambda v, x: model.apply(v, x, train=False))
     logits, features = jax.device_get(apply(variables, golden.image))
     _assert_close(logits, golden.outputs["logits"], "logits")
     features = to_reference(features)

@@ -24,8 +24,7 @@ def test_logits_agree_with_keras():
     state = load_state_dict(FIXTURES / "thin_vgg16.h5")
     variables = from_torch("vgg16", state, "keras", num_classes=5, **THIN)
     model = create("vgg16", num_classes=5, **THIN)
-    quick = {"xla_backend_optimization_level": 0}
-    apply = jax.jit(lambda v, x: model.apply(v, x, train=False)[0], compiler_options=quick)
+    apply = jax.jit(lambda v, x: model.apply(v, x, train=False)[0])
     image = named_weights.image([2, 3, 224, 224])
     want = np.load(FIXTURES / "thin_vgg16_logits.npz")["logits"]
     np.testing.assert_allclose(apply(variables, image), want, rtol=0, atol=1e-4 * want.std())
@@ -43,8 +42,7 @@ def test_resnet50_agrees_with_keras():
     # Keras counts the running statistics, too.
     assert sum(x.size for x in jax.tree.leaves(variables)) == spec["parameters"] == 25_636_712
     model = create("resnet50_v1", num_classes=1000)
-    quick = {"xla_backend_optimization_level": 0}
-    apply = jax.jit(lambda v, x: model.apply(v, x, train=False), compiler_options=quick)
+    apply = jax.jit(lambda v, x: model.apply(v, x, train=False))
     logits, features = apply(variables, named_weights.image(spec["image"]))
     found = {
         "logits": logits,

@@ -93,8 +93,7 @@ def test_heads_losses_and_detections_agree_with_torchvision():
         losses = task.image_losses(outputs, batch)
         return outputs, losses, task.detections(outputs, sizes.astype(np.float32))
 
-    quick = {"xla_backend_optimization_level": 0}
-    outputs, losses, found = jax.device_get(jax.jit(run, compiler_options=quick)(variables, images))
+    outputs, losses, found = jax.device_get(jax.jit(run)(variables, images))
     rows = want["rows"]
     for name, key in (("class_logits", "logits"), ("box_codes", "codes")):
         ours = np.concatenate([x.reshape(2, -1, x.shape[-1]) for x in outputs[name]], axis=1)

@@ -249,10 +249,9 @@ def _run_child(request: dict[str, Any]) -> Any:
     import faulthandler
 
     faulthandler.enable()
-    os.environ["XLA_FLAGS"] = (
-        f"--xla_force_host_platform_device_count={request['devices']} "
-        "--xla_backend_optimization_level=0"  # compiles in half the time
-    )
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests started in & ignore it
+    devices = f" --xla_force_host_platform_device_count={request['devices']}"
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + devices
     if request["kill_at"]:
         _watch(*request["kill_at"], lambda: os.kill(os.getpid(), request["kill_with"]))
     for name in request["patches"]:

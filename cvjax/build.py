@@ -33,6 +33,7 @@ from cvjax.evaluators.batches import Batches
 from cvjax.evaluators.detection_ap import DetectionAP
 from cvjax.evaluators.knn import NearestNeighbours
 from cvjax.evaluators.linear_probe import LinearProbe
+from cvjax.evaluators.samples import Samples
 from cvjax.image.augment import eval_transform, train_transform
 from cvjax.image.normalize import denormalize
 from cvjax.pretrained.origin import variables_at
@@ -56,6 +57,8 @@ TASKS = {"classification": Classification, "detection": Detection}
 EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}
 # By the field `evaluator` of an entry of `evals`, for any task whose model has features.
 PROBES = {"knn": NearestNeighbours, "linear_probe": LinearProbe}
+# By the same field: what calls more of the task than `predict`.
+OF_TASK = {"samples": Samples}
 
 
 def complete(config: ConfigDict) -> ConfigDict:
@@ -131,7 +134,7 @@ def experiment(
     train_source = split(data.train_split)
     evaluations = {
         name: Evaluation(
-            split(entry.split), entry.every, _probe(entry, data, _task_class(config), name)
+            split(entry.split), entry.every, **_asked(entry, data, _task_class(config), name)
         )
         for name, entry in evals.items()
     }
@@ -266,7 +269,7 @@ def _fill_model(section: ConfigDict) -> None:
     if not isinstance(section.get("name"), str):
         raise ConfigError(f"model.name is missing. There are: {cvjax.models.list_models()}.")
     defaults = _checked(lambda: cvjax.models.default_fields(section.name))
-    if section.get("num_classes") is None:
+    if section.get("num_classes") is None and cvjax.models.has_field(section.name, "num_classes"):
         section.num_classes = config_dict.placeholder(int)
     for name, value in defaults.items():
         if name == "dtype":
@@ -291,6 +294,8 @@ def _model_fields(section: Mapping[str, Any]) -> dict[str, Any]:
 def _model(section: Mapping[str, Any], info: SourceInfo) -> Any:
     fields = _model_fields(section)
     name = fields.pop("model_name")
+    if not cvjax.models.has_field(name, "num_classes"):  # a generator, say
+        return _checked(lambda: cvjax.models.create(name, **fields))
     if fields.get("num_classes") is None:  # as many as the data has
         fields["num_classes"] = info.num_classes
     if fields["num_classes"] is None:
@@ -337,23 +342,29 @@ def _evaluator(task_class: type, info: SourceInfo) -> Callable[..., Any]:
     return partial(EVALUATORS[name], class_names=names)
 
 
-def _probe(
+def _asked(
     entry: EvalOptions, data: DataOptions, task_class: type, name: str
-) -> Callable[..., Any] | None:
-    """What an entry of `evals` asks for besides the task's own evaluator, without features yet."""
+) -> dict[str, Callable[..., Any]]:
+    """What an entry of `evals` asks for instead of the task's own evaluator: {} for nothing,
+    {"probe": it} without features yet, {"of_task": it} without the task yet."""
     where = f"evals.{name}"
+    known = {**PROBES, **OF_TASK}
     if not entry.evaluator:
         if entry.options:
             raise ConfigError(
                 f"{where}.options={dict(entry.options)}: the task's own evaluator has none. "
-                f"Set {where}.evaluator to one of {sorted(PROBES)}."
+                f"Set {where}.evaluator to one of {sorted(known)}."
             )
-        return None
-    if entry.evaluator not in PROBES:
+        return {}
+    if entry.evaluator not in known:
         raise ConfigError(
             f"{where}.evaluator={entry.evaluator!r}: no such evaluator."
-            f"{nearest(entry.evaluator, PROBES)}"
+            f"{nearest(entry.evaluator, known)}"
         )
+    if entry.evaluator in OF_TASK:
+        cls, given = OF_TASK[entry.evaluator], {"task": task_class, "transform": _unchanged}
+        make_options(cls, entry.options, f"{where}.options", **given)  # checked now
+        return {"of_task": partial(cls, **plain(entry.options))}
     if not hasattr(task_class, "features"):
         raise ConfigError(f"{where}.evaluator={entry.evaluator!r}: this task has no features.")
     if entry.split == data.train_split:
@@ -363,7 +374,12 @@ def _probe(
         )
     cls = PROBES[entry.evaluator]
     make_options(cls, entry.options, f"{where}.options", features=_no_features)  # checked now
-    return partial(cls, **plain(entry.options))
+    return {"probe": partial(cls, **plain(entry.options))}
+
+
+def _unchanged(batch: Any) -> Any:
+    """Stands for the preprocessing where only the options are looked at."""
+    return batch
 
 
 def _no_features(variables: Any, batch: Any) -> dict[str, Any]:

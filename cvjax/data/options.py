@@ -75,7 +75,8 @@ class EvalOptions:
 
     Attributes:
         evaluator: "" for the task's own; "linear_probe" or "knn" for what can be learnt from the
-            model's features of the training split, see `cvjax.evaluators`.
+            model's features of the training split; "samples" for pictures that the task draws;
+            see `cvjax.evaluators`.
         options: the evaluator's, such as dict(k=20).
     """
 

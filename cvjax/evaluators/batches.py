@@ -27,12 +27,17 @@ Batch = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Results:
-    """What an evaluation found: numbers, arrays, the examples' count, predictions if asked for."""
+    """What an evaluation found: numbers, arrays, the examples' count, predictions if asked for.
+
+    `pictures` are to be looked at: `image` [N, H, W, C] or, row by row, [R, K, H, W, C], in [0, 1];
+    `label` [N] where they have one; {} where there are none.
+    """
 
     scalars: dict[str, float]
     arrays: dict[str, np.ndarray]
     num_examples: int
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

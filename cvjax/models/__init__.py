@@ -21,7 +21,7 @@ from flax import linen as nn
 
 from cvjax.models.info import ModelInfo, info
 
-__all__ = ["ModelInfo", "create", "default_fields", "info", "list_models"]
+__all__ = ["ModelInfo", "create", "default_fields", "has_field", "info", "list_models"]
 
 _TYPES = BeartypeConf(is_pep484_tower=True)  # an int where a float is expected is fine
 
@@ -83,6 +83,16 @@ def default_fields(name: str) -> dict[str, Any]:
         if f.name not in ("parent", "name") and f.default is not dataclasses.MISSING
     }
     return {**defaults, **preset}
+
+
+def has_field(name: str, field: str) -> bool:
+    """Whether the model `name` has a field of that name, such as `num_classes`.
+
+    Raises:
+        ValueError: if no model has that name.
+    """
+    default_fields(name)  # an unknown name is an error
+    return any(f.name == field for f in dataclasses.fields(_variants()[name][0]))
 
 
 def list_models(pattern: str = "*", *, kind: str = "*") -> list[str]:

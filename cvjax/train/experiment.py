@@ -97,11 +97,14 @@ class Evaluation:
         probe: (features=) -> what learns from the training split's features and is judged on
             this source, such as `cvjax.evaluators.knn.NearestNeighbours`; None for the
             experiment's own evaluator.
+        of_task: (task=, transform=) -> an evaluator that calls the task itself, such as
+            `cvjax.evaluators.samples.Samples`; None likewise.
     """
 
     source: Source
     every: int | None = None
     probe: Callable[..., Any] | None = None
+    of_task: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True)

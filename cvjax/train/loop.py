@@ -38,8 +38,8 @@ from cvjax.train.workdir import (
     claim_workdir,
     only_process_in,
     write_environment,
-    write_evaluation,
     write_pictures,
+    write_results,
 )
 from cvjax.train.writer import METRICS, MetricWriter
 from cvjax.vis.records import read_records
@@ -111,7 +111,7 @@ def evaluate(
     for name, evaluation in experiment.evals.items():
         evaluator = _Evaluator(experiment, setup, evaluation, evaluators[name], skip_log)
         results = evaluator.run(state)
-        write_evaluation(workdir, name, evaluation.source, results, step)
+        write_results(workdir, name, evaluation.source, results, step)
         figures |= {f"{name}/{key}": value for key, value in results.scalars.items()}
     return figures
 
@@ -324,13 +324,15 @@ class _Session:
             record = {f"{name}/{key}": value for key, value in results.scalars.items()}
             self.host["figures"] |= record
             shown = {k: results.scalars[k] for k in _SHOWN if k in results.scalars}
-            if self.main_process:
+            if self.main_process and shown:
                 log.info("step %d  %s: %s", self.step, name, figures_text(shown))
             if self.writer is not None:
                 seconds = {f"{name}_eval_seconds": time.monotonic() - started}
                 self.writer.write(self.step, {**record, **seconds})
                 source = self.experiment.evals[name].source
-                write_evaluation(self.workdir, name, source, results, self.step)
+                picture = write_results(self.workdir, name, source, results, self.step)
+                if picture is not None:
+                    self.writer.picture(name, picture, self.step)
         self._decide(names)
 
     def _decide(self, names: list[str]) -> None:
@@ -509,8 +511,8 @@ def _check_watched_figures(experiment: Experiment, setup: Setup) -> None:
         watched["train.monitor"] = experiment.train.monitor
     if setup.optimizer.plateau is not None:
         watched["optim.schedule.metric"] = setup.optimizer.plateau.metric
-    probed = any(evaluation.probe is not None for evaluation in experiment.evals.values())
-    if not probed and not any(watched.values()):
+    asks_more = any(each.probe or each.of_task for each in experiment.evals.values())
+    if not asks_more and not any(watched.values()):
         return
     example = {**setup.example, "valid": np.ones(len(setup.example["image"]), bool)}
     variables = setup.state_shapes.evaluation_variables
@@ -532,21 +534,24 @@ def _check_watched_figures(experiment: Experiment, setup: Setup) -> None:
 def _evaluators(experiment: Experiment) -> dict[str, Any]:
     """What runs through the raw batches of each entry of `evals`, preprocessing inside.
 
-    All entries without a probe share one evaluator, which compiles once.
+    All entries that ask for nothing of their own share one evaluator, which compiles once.
     """
     task, transform = experiment.task, experiment.eval_transform
     own = experiment.evaluator(
         predict=lambda variables, batch: task.predict(variables, transform(batch)),
         metrics=task.metrics(),
     )
-    return {
-        name: own
-        if evaluation.probe is None
-        else evaluation.probe(
-            features=lambda variables, batch: task.features(variables, transform(batch))
-        )
-        for name, evaluation in experiment.evals.items()
-    }
+
+    def evaluator_of(evaluation: Evaluation) -> Any:
+        if evaluation.of_task is not None:
+            return evaluation.of_task(task=task, transform=transform)
+        if evaluation.probe is not None:
+            return evaluation.probe(
+                features=lambda variables, batch: task.features(variables, transform(batch))
+            )
+        return own
+
+    return {name: evaluator_of(evaluation) for name, evaluation in experiment.evals.items()}
 
 
 def _nearest(name: str, known: set[str]) -> str:

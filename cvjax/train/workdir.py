@@ -105,10 +105,28 @@ def write_environment(workdir: Path) -> None:
     write_json(path, {**now, "environments_before": before} if before else now)
 
 
-def write_evaluation(workdir: Path, name: str, source: Source, results: Results, step: int) -> None:
-    """Writes `evals/<name>.json`: the last evaluation in full. First process only."""
+def write_results(
+    workdir: Path, name: str, source: Source, results: Results, step: int
+) -> np.ndarray | None:
+    """Writes what an evaluation found, in the first process only.
+
+    Figures go to `evals/<name>.json`, pictures to `samples/<name>_step_<step>.png`; returns the
+    grid of the pictures [H, W, 3], None where there are none.
+    """
     if jax.process_index():
-        return
+        return None
+    if results.scalars or results.arrays:
+        _write_evaluation(workdir, name, source, results, step)
+    if not results.pictures:
+        return None
+    file = f"{name}_step_{step}"
+    return write_pictures(workdir, file, results.pictures, source.info.class_names)
+
+
+def _write_evaluation(
+    workdir: Path, name: str, source: Source, results: Results, step: int
+) -> None:
+    """The last evaluation in full."""
     folder = workdir / "evals"
     folder.mkdir(exist_ok=True)
     # A class without examples has no accuracy: null, because JSON knows no NaN.
@@ -133,9 +151,15 @@ def write_evaluation(workdir: Path, name: str, source: Source, results: Results,
 def write_pictures(
     workdir: Path, name: str, batch: Mapping[str, Any], class_names: tuple[str, ...]
 ) -> np.ndarray:
-    """Writes `samples/<name>.png`, a grid with the labels; returns the picture [H, W, 3]."""
+    """Writes `samples/<name>.png`, a grid with the labels; returns the picture [H, W, 3].
+
+    `batch["image"]` is [N, H, W, C], or [R, K, H, W, C] for R rows.
+    """
     from PIL import Image
 
+    images = np.asarray(batch["image"])
+    columns = images.shape[1] if images.ndim == 5 else None
+    images = images.reshape(-1, *images.shape[-3:])
     labels = np.asarray(batch["label"]) if "label" in batch else None
     captions = None
     if labels is not None:
@@ -143,5 +167,5 @@ def write_pictures(
     folder = workdir / "samples"
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.png"
-    save_grid(path, np.asarray(batch["image"]), captions=captions)
+    save_grid(path, images, captions=captions, columns=columns)
     return np.asarray(Image.open(path).convert("RGB"))

@@ -12,7 +12,6 @@ import pytest
 
 from cvjax.models import create, list_models
 
-# Compiling takes nearly all of the time here; unoptimised code is compiled five times as fast.
 # Fields that make a deep or wide model cheap to compile and leave it the same kind of model.
 SMALLER = {"width": 8, "hidden": 16, "depth": 2}
 STRIDES = ("stride1", "stride2", "stride4", "stride8", "stride16", "stride32")

@@ -4,8 +4,6 @@ import pytest
 
 from cvjax.models import create
 
-# Compiling takes nearly all of the time here; unoptimised code is compiled several times as fast.
-
 
 def params_of(model):
     image = jnp.zeros((1, 64, 64, 3))

@@ -5,8 +5,6 @@ import pytest
 
 from cvjax.models import create
 
-# Compiling takes nearly all of the time here; unoptimised code is compiled several times as fast.
-
 
 def count(model):
     image = jnp.zeros((1, 8, 8, 3))

@@ -44,7 +44,6 @@ def check(
     model = create(model_name, num_classes=golden.outputs["logits"].shape[-1], **fields)
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     assert count == golden.spec["params"]
-    # Compiling takes most of the time; unoptimised code is compiled several times as fast.
     apply = jax.jit(lambda v, x: model.apply(v, x, train=False))
     logits, features = jax.device_get(apply(variables, golden.image))
     _assert_close(logits, golden.outputs["logits"], "logits")

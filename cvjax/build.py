@@ -132,14 +132,12 @@ def experiment(
         return sources[key]
 
     train_source = split(data.train_split)
+    task_class = _named(TASKS, config.task, "task")
     evaluations = {
-        name: Evaluation(
-            split(entry.split), entry.every, **_asked(entry, data, _task_class(config), name)
-        )
+        name: Evaluation(split(entry.split), entry.every, **_asked(entry, data, task_class, name))
         for name, entry in evals.items()
     }
     model = _model(plain(config.model), train_source.info)
-    task_class = _task_class(config)
     fields = {name: value for name, value in plain(config.task).items() if name != "name"}
     task = make_options(task_class, fields, "task", model=model)
     if optim.accumulate > 1 and getattr(task, "reduction", "mean") == "sum":
@@ -386,10 +384,6 @@ def _no_features(variables: Any, batch: Any) -> dict[str, Any]:
     """Stands for the model's features where only the options are looked at."""
     del variables, batch
     return {}
-
-
-def _task_class(config: ConfigDict) -> type:
-    return _named(TASKS, config.task, "task")
 
 
 def _named(table: Mapping[str, Any], section: Mapping[str, Any], field: str) -> Any:

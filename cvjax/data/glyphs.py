@@ -15,11 +15,11 @@ from PIL import Image
 
 from cvjax.data.source import select_part
 from cvjax.data.sources.digits import Digits
+from cvjax.data.sources.stamps import stamps_folder
 
 # Where a glyph's keypoints are: its uppermost, lowest, leftmost and rightmost ink, and the middle
 # of all its ink.
 KEYPOINT_NAMES = ("top", "bottom", "left", "right", "middle")
-STAMPS_FOLDER = "/usr/share/tuxpaint/stamps"  # of Debian's package tuxpaint-stamps-default
 # Top folders that hold enough pictures of one kind of thing.
 STAMP_CLASSES = ("animals", "food", "household", "plants", "seasonal", "town", "vehicles")
 _LONGEST_STAMP = 128  # pixels: larger ones are read at half, a quarter, ... of their size
@@ -82,7 +82,7 @@ def stamp_glyphs(
     classes: Sequence[str],
     test_fraction: float,
     validation_fraction: float,
-    folder: str = STAMPS_FOLDER,
+    folder: str = "",
 ) -> GlyphSet:
     """Stamps of Tux Paint; a class is one of the top folders.
 
@@ -90,12 +90,7 @@ def stamp_glyphs(
         FileNotFoundError: where the stamps are not installed.
         ValueError: for a class that is no folder, or has fewer than two stamps.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"scenes: no stamps in {folder}. `apt-get install tuxpaint-stamps-default` puts them "
-            "there on Debian; data.options.glyphs='digits' needs nothing."
-        )
+    root = stamps_folder(folder)
     known = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
     names = _chosen(classes or STAMP_CLASSES, known)
     files, labels = [], []

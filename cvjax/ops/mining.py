@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from cvjax.ops.ranking import first_of
+
 
 def hard_negatives(
     loss: Float[Array, " a"],
@@ -17,5 +19,4 @@ def hard_negatives(
     no negatives. Liu et al. 2016, https://arxiv.org/abs/1512.02325, section 2.2.
     """
     order = jnp.argsort(jnp.where(negative, loss, -jnp.inf), descending=True, stable=True)
-    rank = jnp.zeros(loss.shape, jnp.int32).at[order].set(jnp.arange(loss.size, dtype=jnp.int32))
-    return negative & (rank < ratio * positive.sum())
+    return negative & first_of(order, ratio * positive.sum())

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key
 
+from cvjax.ops.ranking import first_of
+
 
 def balanced_sample(
     key: Key[Array, ""],
@@ -35,5 +37,4 @@ def balanced_sample(
 def _draw(key: Array, among: Array, count: Array) -> Array:
     """`count` of the true places (all, if there are fewer), each set equally likely."""
     order = jnp.argsort(jnp.where(among, jax.random.uniform(key, among.shape), 2.0))
-    rank = jnp.zeros(among.shape, jnp.int32).at[order].set(jnp.arange(among.size, dtype=jnp.int32))
-    return among & (rank < count)
+    return among & first_of(order, count)

@@ -20,7 +20,6 @@ from PIL import Image
 from cvjax.data.decode import set_channels
 from cvjax.data.glyphs import (
     KEYPOINT_NAMES,
-    STAMPS_FOLDER,
     Glyph,
     GlyphSet,
     digit_glyphs,
@@ -91,7 +90,7 @@ class Scenes:
         classes: the names that appear, in the order of their labels; () for all.
         targets: what is annotated besides the boxes.
         glyphs: "digits" or "stamps".
-        path: where the stamps are.
+        path: where the stamps are; "" is where packages put them.
     """
 
     split: str
@@ -107,7 +106,7 @@ class Scenes:
     classes: Sequence[str] = ()
     targets: Sequence[str] = ()
     glyphs: str = "digits"
-    path: str = STAMPS_FOLDER
+    path: str = ""
     test_fraction: float = 0.2
     validation_fraction: float = 0.1
     seed: int = 0
@@ -236,7 +235,7 @@ class Scenes:
                 break
             wanted = 1
         for i, thing in enumerate(scene.objects):
-            scene.objects[i] = thing._replace(box=_visible_box(scene.owner, i, thing.box))
+            thing.box = _visible_box(scene.owner, i, thing.box)
         row, column = int(top * side), int(left * side)
         noisy = np.asarray(canvas) + self._noise[row : row + side, column : column + side]
         return scene._replace(image=np.clip(noisy, 0, 255, out=noisy).astype(np.uint8))
@@ -274,14 +273,14 @@ class Scenes:
             under = scene.owner[place]
             hidden = np.bincount(under[ink] + 1, minlength=len(scene.objects) + 1).tolist()[1:]
             if all(
-                thing.visible[0] - less >= thing.pixels * (1 - self.max_hidden)
+                thing.visible - less >= thing.pixels * (1 - self.max_hidden)
                 for thing, less in zip(scene.objects, hidden)
             ):
                 break
         else:
             return
         for thing, less in zip(scene.objects, hidden):
-            thing.visible[0] -= less
+            thing.visible -= less
         color = palette[int(hue * len(palette))] if glyph.tinted else ""
         over = drawn.colors or tuple(
             min(255, max(0, int(level + 30 * draw - 15)))
@@ -291,7 +290,7 @@ class Scenes:
         under[ink] = len(scene.objects)
         keypoints = drawn.keypoints + (left, top)
         box = (left, top, left + width, top + height)
-        scene.objects.append(_Object(label, box, keypoints, pixels, [pixels], color, longer / side))
+        scene.objects.append(_Object(label, box, keypoints, pixels, pixels, color, longer / side))
 
     def _tokens(self, scene: "_Scene") -> dict[str, np.ndarray]:
         words = self._caption(scene)
@@ -324,12 +323,13 @@ class Scenes:
         return words
 
 
-class _Object(NamedTuple):
+@dataclasses.dataclass
+class _Object:
     label: int
     box: tuple[int, int, int, int]  # first where it was painted, at the end what is seen of it
     keypoints: np.ndarray  # [K, 2]
     pixels: int  # how many it has
-    visible: list[int]  # one number: how many of them no later object covers
+    visible: int  # how many of them no later object covers
     color: str
     share: float  # its longer side before turning over the picture's
 

@@ -36,6 +36,24 @@ _OPAQUE = 8  # of 255: what is fainter does not count as part of a cut-out's box
 _LENGTHS = (0.6, 0.95)  # of a cut-out's longer side, in shares of the picture's
 
 
+def stamps_folder(path: str = "") -> Path:
+    """`path`, or the first of FOLDERS that exists.
+
+    Raises:
+        FileNotFoundError: where there is no such folder.
+    """
+    candidates = [path] if path else FOLDERS
+    for candidate in candidates:
+        root = Path(candidate).expanduser()
+        if root.is_dir():
+            return root
+    raise FileNotFoundError(
+        f"stamps: no folder {' or '.join(map(repr, candidates))}. Install Debian's package "
+        "(also Ubuntu's) by `apt-get install --no-install-recommends tuxpaint-stamps-default`, "
+        "220 MB; or give the folder that holds animals/, food/, plants/ ... as data.path."
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Stamps(InMemory):
     """The stamps' `split` ("train", "test" or "validation"), RGB, `image_size` pixels square.
@@ -77,24 +95,12 @@ class Stamps(InMemory):
     def describe(self, index: int) -> str:
         """The cut-out's file and its background."""
         which, background = divmod(index, len(self.backgrounds))
-        return f"{self._root() / self._chosen()[0][which]} on {self.backgrounds[background]}"
-
-    def _root(self) -> Path:
-        candidates = [self.path] if self.path else FOLDERS
-        for candidate in candidates:
-            root = Path(candidate).expanduser()
-            if root.is_dir():
-                return root
-        raise FileNotFoundError(
-            f"stamps: no folder {' or '.join(map(repr, candidates))}. Install Debian's package "
-            "(also Ubuntu's) by `apt-get install --no-install-recommends "
-            "tuxpaint-stamps-default`, 220 MB; or give the folder that holds animals/, food/, "
-            "plants/ ... as data.path."
-        )
+        file = stamps_folder(self.path) / self._chosen()[0][which]
+        return f"{file} on {self.backgrounds[background]}"
 
     def _chosen(self) -> tuple[list[str], np.ndarray]:
         """Paths below the root, and labels int32 [n], of the split's cut-outs."""
-        root = self._root()
+        root = stamps_folder(self.path)
         files, labels = [], []
         for label, (name, folder) in enumerate(CLASSES.items()):
             found = sorted(path.relative_to(root) for path in (root / folder).rglob("*.png"))
@@ -127,7 +133,7 @@ class Stamps(InMemory):
         rng = np.random.default_rng((self.seed, zlib.crc32(name.encode()), kind))
         size = self.image_size
         canvas = plain(rng, size) if background == "plain" else texture(rng, size)
-        cut_out = read_cut_out(self._root() / name)
+        cut_out = read_cut_out(stamps_folder(self.path) / name)
         longer = max(1, round(size * rng.uniform(*_LENGTHS)))
         scale = longer / max(cut_out.size)
         width, height = (max(1, round(scale * side)) for side in cut_out.size)

@@ -1,6 +1,7 @@
 """Forward pass and training step of one model a family against PyTorch's, in turn on one machine.
 
-    python -m benchmarks.models [--models resnet50 vgg16] [--rounds 5] [--batch 8] [--out FILE]
+    python -m benchmarks.models [--models resnet50 vgg16] [--rounds 5] [--batch 8]
+                                [--turn_seconds 1] [--out FILE]
 
 Peers are torchvision's and timm's models of the same name, eager, in both memory formats, of which
 the faster counts. Both sides take float pictures that lie on the device; a training step is
@@ -66,8 +67,6 @@ MODELS = {
     "deit_small_patch16_224": ("timm", "deit_small_patch16_224", 224, 224),
     "swin_t": ("torchvision", "swin_t", 128, 224),
 }
-# One turn of a contender takes at least this long, so that clocks and threads settle.
-TURN_SECONDS = 1.0
 COLUMNS = {
     "model": "model",
     "workload": "workload",
@@ -87,6 +86,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=5)
+    turn_help = "one turn of a contender takes about this long, so that clocks and threads settle"
+    parser.add_argument("--turn_seconds", type=float, default=0.2 if ON_GPU else 1, help=turn_help)
     parser.add_argument("--batch", type=int, default=64 if ON_GPU else 8)
     default = ROOT / "benchmarks" / "results" / f"models_{jax.default_backend()}.json"
     parser.add_argument("--out", type=Path, default=default)
@@ -95,7 +96,7 @@ def main() -> None:
     rows = {row["model"]: row for row in known}
     print("  ".join(COLUMNS.values()))
     for name in options.models:
-        rows[name] = measure(name, options.batch, options.rounds)
+        rows[name] = measure(name, options.batch, options.rounds, options.turn_seconds)
         print("  ".join(str(rows[name][key]) for key in COLUMNS), flush=True)
         result = {
             "command": "python -m benchmarks.models " + " ".join(sys.argv[1:]),
@@ -108,7 +109,7 @@ def main() -> None:
         options.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
+def measure(name: str, batch: int, rounds: int, turn_seconds: float) -> dict[str, Any]:
     """One row of the table."""
     library, peer, *sides = MODELS[name]
     side = sides[ON_GPU]
@@ -135,7 +136,7 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
         single = {layout: _seconds(run, 2) for layout, run in candidates.items()}
         fastest = min(single, key=single.get)
         runs["theirs"] = candidates[fastest]
-        times = _take_turns(runs, rounds)
+        times = _take_turns(runs, rounds, turn_seconds)
         ratios = [t / o for t, o in zip(times["theirs"], times["ours"])]
         row[f"{kind}_ms"] = _milliseconds(times["ours"])
         row[f"torch_{kind}_ms"] = _milliseconds(times["theirs"])
@@ -251,8 +252,10 @@ class Theirs:
             torch.cuda.synchronize()
 
 
-def _take_turns(runs: dict[str, Callable[[int], None]], rounds: int) -> dict[str, list[float]]:
-    repeats = {key: max(1, round(TURN_SECONDS / _seconds(run, 1))) for key, run in runs.items()}
+def _take_turns(
+    runs: dict[str, Callable[[int], None]], rounds: int, turn_seconds: float
+) -> dict[str, list[float]]:
+    repeats = {key: max(1, round(turn_seconds / _seconds(run, 1))) for key, run in runs.items()}
     times: dict[str, list[float]] = {key: [] for key in runs}
     for index in range(rounds):
         for key in list(runs) if index % 2 == 0 else list(runs)[::-1]:

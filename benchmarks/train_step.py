@@ -1,6 +1,7 @@
 """A training step of ours against PyTorch's, eager and compiled, in turn on one machine.
 
-    python -m benchmarks.train_step [--rounds 7] [--workloads small_cnn resnet18] [--out FILE]
+    python -m benchmarks.train_step [--rounds 7] [--turn_seconds 3] [--workloads small_cnn resnet18]
+                                    [--out FILE]
 
 Forward, backward and an SGD step with momentum on a batch that lies on the device. Ours is the step
 that launch.py runs, from uint8 pictures, metrics and all. PyTorch takes float pictures, in both
@@ -36,19 +37,19 @@ WORKLOADS = {
     "resnet18": (dict(name="resnet18", stem="cifar"), 32, 3, (64, 1024)),
     "resnet50": (dict(name="resnet50"), 224 if ON_GPU else 96, 3, (16, 256)),
 }
-# One turn of a contender takes at least this long, so that clocks and threads settle.
-TURN_SECONDS = 3.0
 
 
 def main() -> None:
     """Measures, prints a table, writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
+    turn_help = "one turn of a contender takes about this long, so that clocks and threads settle"
+    parser.add_argument("--turn_seconds", type=float, default=0.5 if ON_GPU else 3, help=turn_help)
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     default = ROOT / "benchmarks" / "results" / f"train_step_{jax.default_backend()}.json"
     parser.add_argument("--out", type=Path, default=default)
     options = parser.parse_args()
-    rows = [measure(name, options.rounds) for name in options.workloads]
+    rows = [measure(name, options.rounds, options.turn_seconds) for name in options.workloads]
     columns = {
         "workload": "workload",
         "cvjax_ms": "cvjax, ms",
@@ -71,7 +72,7 @@ def main() -> None:
     options.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def measure(name: str, rounds: int) -> dict:
+def measure(name: str, rounds: int, turn_seconds: float) -> dict:
     """One row of the table."""
     model, size, channels, batches = WORKLOADS[name]
     batch = batches[ON_GPU]
@@ -94,7 +95,7 @@ def measure(name: str, rounds: int) -> dict:
     except Exception as error:  # no C++ compiler, an unsupported Python: the row says so
         print(f"torch.compile does not run here: {type(error).__name__}", file=sys.stderr)
 
-    repeats = {key: _repeats(run) for key, run in contenders.items()}
+    repeats = {key: _repeats(run, turn_seconds) for key, run in contenders.items()}
     times: dict[str, list[float]] = {key: [] for key in contenders}
     for index in range(rounds):
         order = list(contenders) if index % 2 == 0 else list(contenders)[::-1]
@@ -153,10 +154,10 @@ class TorchStep:
             torch.cuda.synchronize()
 
 
-def _repeats(run: Callable[[int], None]) -> int:
+def _repeats(run: Callable[[int], None], turn_seconds: float) -> int:
     started = time.perf_counter()
     run(1)
-    return max(1, round(TURN_SECONDS / (time.perf_counter() - started)))
+    return max(1, round(turn_seconds / (time.perf_counter() - started)))
 
 
 def _milliseconds(times: list[float]) -> float:

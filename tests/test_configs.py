@@ -21,9 +21,12 @@ VARIANTS = {
     "stamps": ["tune=top,layer_decay=0.5", "variant=scratch,plain", "variant=frozen"],
 }
 # The others' networks take ten seconds and more to compile: they smoke with the slow tests.
-QUICK = ("lenet_digits", "cnn_fashion_mnist", "resnet_cifar10")
+QUICK, FEW = (
+    ("lenet_digits", "cnn_fashion_mnist", "resnet_cifar10"),
+    ("smoke", "variant=paper,smoke"),
+)
 SMOKES = [
-    pytest.param(path, arg, marks=() if path.stem in QUICK else pytest.mark.slow)
+    pytest.param(path, arg, marks=() if path.stem in QUICK and arg in FEW else pytest.mark.slow)
     for path in CONFIGS
     for arg in ("smoke", *(f"{variant},smoke" for variant in VARIANTS.get(path.stem, [])))
 ]

@@ -12,6 +12,7 @@ def count(model, size=64):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("depth", "parameters"), [(121, 7_978_856), (169, 14_149_480), (201, 20_013_928)]
 )
@@ -39,6 +40,7 @@ def by_arithmetic(depth, growth, bottleneck):
     return total + 2 * channels + 10 * channels + 10
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "millions"),
     [

@@ -26,6 +26,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name",
     # The deepest take seconds to trace.

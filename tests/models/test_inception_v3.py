@@ -54,6 +54,7 @@ def test_large_windows_are_rows_and_columns():
     assert windows == {(1, 1), (1, 7), (7, 1)}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("size", [75, 139, 299, 331])
 def test_auxiliary_head_takes_every_size_that_the_network_takes(size):
     model = create("inception_v3", num_classes=7, aux_heads=True, stage_sizes=(1, 1, 1))

@@ -42,6 +42,7 @@ def test_cifar_resnet_and_its_plain_twin_have_the_published_parameters(depth, pa
     assert count(create(f"plain{depth}", num_classes=10)) == parameters
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [

@@ -12,6 +12,7 @@ def count(model, size=32):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("depth", "parameters"),
     [(50, 25_549_352), (101, 44_541_480), (152, 60_185_128), (200, 64_666_152)],

@@ -35,6 +35,7 @@ def test_shufflenet_v2_has_torchvisions_parameters(name, parameters):
     assert count(shapes(create(f"shufflenet_v2_{name}", num_classes=1000))[0]) == parameters
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("groups", TABLE)
 def test_shufflenet_v1_has_the_maps_of_table_1(groups):
     _, features = shapes(create(f"shufflenet_v1_g{groups}", num_classes=None))
@@ -49,6 +50,7 @@ def test_shufflenet_v1_has_the_maps_of_table_1(groups):
     }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("groups", TABLE)
 def test_shufflenet_v1_has_the_parameters_that_a_hand_counts(groups):
     params, _ = shapes(create(f"shufflenet_v1_g{groups}", num_classes=1000))

@@ -74,6 +74,7 @@ def initial(model, x):
 X = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
 
 
+@pytest.mark.slow
 def test_block_keeps_every_map_that_went_into_it():
     model = tiny()
     variables = initial(model, X)
@@ -89,6 +90,7 @@ def test_block_keeps_every_map_that_went_into_it():
     assert jnp.abs(silent[..., 7:] - whole[..., 7:]).max() > 0.01  # the second layer reads them
 
 
+@pytest.mark.slow
 def test_full_dropout_leaves_the_stem_alone():
     model = tiny(dropout=1.0)
     variables, rngs = initial(model, X), {"dropout": jax.random.key(2)}

@@ -39,6 +39,7 @@ def test_efficientnet_has_the_references_parameters(name):
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == COUNTS[name]
 
 
+@pytest.mark.slow
 def test_lite_has_no_gates_and_v2_has_them_behind_its_fused_stages():
     def gated(name):
         x = jnp.zeros((1, 32, 32, 3))
@@ -50,6 +51,7 @@ def test_lite_has_no_gates_and_v2_has_them_behind_its_fused_stages():
     assert gated("efficientnet_v2_s") == {"stage4", "stage5", "stage6"}
 
 
+@pytest.mark.slow
 def test_training_drops_branches_and_pooled_channels():
     x = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))
     fields = {"stage_sizes": (2,), "num_classes": 3}

@@ -224,6 +224,7 @@ def test_reach_is_the_support_of_the_gradient():
 
 # Araujo et al. 2019, "Computing receptive fields of convolutional neural networks"
 # (https://distill.pub/2019/computing-receptive-fields), its table of known networks.
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "size"),
     [

@@ -27,6 +27,7 @@ def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [("x0_5", 1_366_792), ("x1_0", 2_278_604), ("x1_5", 3_503_624), ("x2_0", 7_393_996)],

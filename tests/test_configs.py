@@ -20,7 +20,7 @@ VARIANTS = {
     "resnet_cifar10": ["plain"],
     "stamps": ["tune=top,layer_decay=0.5", "variant=scratch,plain", "variant=frozen"],
 }
-# A classifier from files of its own, and one from stand-in data; the others smoke with the slow tests.
+# One from bundled data and one from stand-in data; the others smoke with the slow tests.
 QUICK = ("lenet_digits", "resnet_cifar10")
 SMOKES = [
     pytest.param(path, arg, marks=() if path.stem in QUICK and arg == "smoke" else pytest.mark.slow)

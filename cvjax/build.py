@@ -41,6 +41,8 @@ from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
 from cvjax.tasks.two_stage_detection import TwoStageDetection
+from cvjax.tasks.yolo import Yolo
+from cvjax.tasks.yolo_v1 import YoloV1
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
 
@@ -57,6 +59,8 @@ TASKS = {
     "classification": Classification,
     "detection": Detection,
     "two_stage_detection": TwoStageDetection,
+    "yolo": Yolo,
+    "yolo_v1": YoloV1,
 }
 # By the class attribute `evaluator` of a task; one without it is judged by its metrics alone.
 EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}

@@ -51,6 +51,7 @@ def get_config(arg: str = "") -> ConfigDict:
         batch_size=options.batch,
         mean=0.5,
         std=0.25,
+        options=dict(num_examples=16000),
     )
     config.optim = dict(
         name="adamw",

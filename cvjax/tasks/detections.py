@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import clu.metrics
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -28,6 +29,15 @@ def require_boxes(batch: Mapping[str, Any], task: str) -> None:
 def with_area(boxes: Float[Array, "*b 4"], valid: Bool[Array, "*b"]) -> Bool[Array, "*b"]:
     """Which of the `valid` boxes have an area: one without has no finite code to be learnt."""
     return valid & jnp.all(boxes[..., 2:] > boxes[..., :2], axis=-1)
+
+
+def best_pairs(
+    boxes: Float[Array, "m 4"], scores: Float[Array, "m k"], count: int
+) -> tuple[Float[Array, "n 4"], Int[Array, " n"], Float[Array, " n"]]:
+    """Boxes, labels and scores of the best `count` (all, if fewer) pairs of a box and a class."""
+    classes = scores.shape[-1]
+    score, pair = jax.lax.top_k(scores.ravel(), min(count, scores.size))
+    return boxes[pair // classes], pair % classes, score
 
 
 def best_detections(

@@ -21,6 +21,7 @@ from cvjax.config import (
 from cvjax.data.options import DataOptions, EvalOptions
 from cvjax.data.source import Source, SourceInfo
 from cvjax.data.sources.arrays import Arrays
+from cvjax.data.sources.coco import Coco
 from cvjax.data.sources.digits import Digits
 from cvjax.data.sources.folder import Folder
 from cvjax.data.sources.idx import Idx
@@ -28,6 +29,7 @@ from cvjax.data.sources.loaded import Loaded
 from cvjax.data.sources.scenes import Scenes
 from cvjax.data.sources.stamps import Stamps
 from cvjax.data.sources.tfds import Tfds
+from cvjax.data.sources.voc import Voc
 from cvjax.data.views import View, make_view
 from cvjax.evaluators.batches import Batches
 from cvjax.evaluators.detection_ap import DetectionAP
@@ -48,12 +50,14 @@ from cvjax.train.optim import OptimOptions
 
 SOURCES = {
     "arrays": Arrays,
+    "coco": Coco,
     "digits": Digits,
     "folder": Folder,
     "idx": Idx,
     "scenes": Scenes,
     "stamps": Stamps,
     "tfds": Tfds,
+    "voc": Voc,
 }
 TASKS = {
     "classification": Classification,

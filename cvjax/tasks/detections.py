@@ -49,7 +49,7 @@ def best_detections(
     nms_iou: float,
     max_detections: int,
 ) -> dict[str, Array]:
-    """`detected_boxes` [D, 4], `detected_label`, `detected_score`, `detected_valid` [D] of a picture.
+    """A picture's `detected_boxes` [D, 4], `detected_label`, `detected_score`, `detected_valid` [D].
 
     D is `max_detections`; by descending score above `min_score`, padding (all 0) last. Of two of a
     class that overlap by more than `nms_iou` the better one stays.

@@ -1,4 +1,4 @@
-"""The two-stage task: its losses against loops, its samples, its answers on cases worked by hand."""
+"""The two-stage task: losses against loops, samples, answers on cases worked by hand."""
 
 import flax.linen as nn
 import jax
@@ -82,7 +82,7 @@ def slow_proposals(objectness, codes, limit):
 def slow_losses(params, image, boxes, label, limit):
     """(class sum, box sum, count) of the first stage and of the second; every sample counts."""
     objectness, codes = params["objectness"][image], params["codes"][image]
-    first, best = [0.0, 0.0, 0], [max((iou(b, a) for a in ANCHORS)) for b in boxes]
+    first, best = [0.0, 0.0, 0], [max(iou(b, a) for a in ANCHORS) for b in boxes]
     for i, anchor in enumerate(ANCHORS):
         overlaps = [iou(b, anchor) for b in boxes]
         claimed = any(o == t and o > 0 for o, t in zip(overlaps, best))
@@ -146,7 +146,8 @@ def test_losses_equal_loops_over_anchors_and_regions_and_their_gradient_is_finit
     objects = [[[1, 0, 9, 8], [3, 3, 19, 20]], [[2, 8, 15, 16]]]
     labels = [[1, 0], [1]]
     want = np.array([slow_losses(params, i, objects[i], labels[i], 4) for i in range(2)])
-    assert want[:, 0, 1].all() and want[:, 1, 1].all()  # there are positives everywhere
+    assert want[:, 0, 1].all()
+    assert want[:, 1, 1].all()
     for valid in ([True, True], [True, False]):
         (found, info), gradient = loss(params, jnp.array(valid))
         sums = want[valid].sum(axis=0)  # [stage, (class, box, count)]

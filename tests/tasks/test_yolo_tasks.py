@@ -160,9 +160,7 @@ def test_predict_scores_by_p_c_times_class_and_suppresses():
     params["grid1"][0, 0, 1, 0] = [0, 0, 0, np.log(2), 0, -9, 9]  # cut on the right
     found = jax.jit(Yolo(Fixed(), max_detections=4).predict)({"params": params}, batch())
     assert found["detected_valid"].tolist() == [[True, True, True, False], [False] * 4]
-    np.testing.assert_allclose(
-        found["detected_score"][0][:3], [1, 0.5, sigmoid(1) / 2], atol=1e-3
-    )
+    np.testing.assert_allclose(found["detected_score"][0][:3], [1, 0.5, sigmoid(1) / 2], atol=1e-3)
     assert found["detected_label"][0].tolist() == [0, 1, 1, 0]
     want = [[12, 1, 18, 9], [2.5, 2, 30, 18], [12, 1, 18, 9]]
     np.testing.assert_allclose(found["detected_boxes"][0][:3], want, atol=1e-4)

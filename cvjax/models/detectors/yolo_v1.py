@@ -69,9 +69,7 @@ class YoloV1(nn.Module):
                     dtype=self.dtype,
                     name=name.format("conv"),
                 )(x)
-                x = normalize(
-                    x, self.norm, train=train, name=name.format("norm"), dtype=self.dtype
-                )
+                x = normalize(x, self.norm, train=train, name=name.format("norm"), dtype=self.dtype)
                 x = _leaky(x)
         features = {f"stride{self.image_size // x.shape[1]}": x}
         rows, columns = x.shape[1:3]

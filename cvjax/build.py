@@ -42,6 +42,7 @@ from cvjax.pretrained.origin import variables_at
 from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
+from cvjax.tasks.localization import Localization
 from cvjax.tasks.two_stage_detection import TwoStageDetection
 from cvjax.tasks.yolo import Yolo
 from cvjax.tasks.yolo_v1 import YoloV1
@@ -62,6 +63,7 @@ SOURCES = {
 TASKS = {
     "classification": Classification,
     "detection": Detection,
+    "localization": Localization,
     "two_stage_detection": TwoStageDetection,
     "yolo": Yolo,
     "yolo_v1": YoloV1,

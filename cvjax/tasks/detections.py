@@ -49,10 +49,10 @@ def best_detections(
     nms_iou: float,
     max_detections: int,
 ) -> dict[str, Array]:
-    """A picture's `detected_boxes` [D, 4], `detected_label`, `detected_score`, `detected_valid` [D].
+    """`detected_boxes` [D, 4], `detected_label`, `detected_score`, `detected_valid` [D].
 
-    D is `max_detections`; by descending score above `min_score`, padding (all 0) last. Of two of a
-    class that overlap by more than `nms_iou` the better one stays.
+    Of one picture. D is `max_detections`; by descending score above `min_score`, padding (all 0)
+    last. Of two of a class that overlap by more than `nms_iou` the better one stays.
     """
     alive = jnp.where(score > min_score, score, -jnp.inf)
     kept, valid = nms(boxes, alive, label, iou_threshold=nms_iou, max_outputs=max_detections)

@@ -83,7 +83,7 @@ class Scenes:
         image_size: side of the picture, pixels.
         num_examples: None for 4,000 of "train", 500 of the others.
         min_objects, max_objects: the number of objects is drawn evenly between them; a crowded
-            picture may get fewer than were drawn, never none.
+            picture may get fewer than were drawn, but none only where min_objects is 0.
         size: longer side of a glyph before it is turned, as a share of the picture's, log-uniform.
         rotation: largest turn either way, degrees.
         max_hidden: largest share of an object that later ones may cover.
@@ -121,10 +121,10 @@ class Scenes:
             problems.append(f"channels={self.channels} must be 1 or 3.")
         if self.num_examples is not None and self.num_examples < 1:
             problems.append(f"num_examples={self.num_examples} must be at least 1.")
-        if not 1 <= self.min_objects <= self.max_objects:
+        if not (0 <= self.min_objects <= self.max_objects and self.max_objects > 0):
             problems.append(
                 f"min_objects={self.min_objects} and max_objects={self.max_objects} must rise "
-                "from at least 1."
+                "from at least 0, to at least 1."
             )
         if len(self.size) != 2 or not 0 < self.size[0] <= self.size[1] <= 1:
             problems.append(f"size={self.size} must be 0 < smallest <= largest <= 1.")
@@ -231,7 +231,7 @@ class Scenes:
         while True:
             for _ in range(wanted):
                 self._add_object(scene, palette, rng.random(_DRAWS + 2 * _PLACING_TRIES).tolist())
-            if scene.objects:
+            if scene.objects or not wanted:
                 break
             wanted = 1
         for i, thing in enumerate(scene.objects):

@@ -37,7 +37,7 @@ def get_config(arg: str = "") -> ConfigDict:
         batch_size=32,
         mean=0.5,
         std=0.25,
-        options=dict(min_objects=0, max_objects=1, size=(0.3, 0.6), num_examples=16000),
+        options=dict(min_objects=0, max_objects=1, size=(0.3, 0.6), num_examples={"train": 20000}),
     )
     if options.landmarks:
         config.data.options.targets = ("keypoints",)
@@ -46,7 +46,7 @@ def get_config(arg: str = "") -> ConfigDict:
         lr=2e-3,
         weight_decay=1e-4,
         clip_norm=10.0,
-        schedule=dict(name="cosine", warmup=0.2),
+        schedule=dict(name="cosine", warmup=0.1),
     )
     config.evals = dict(test=dict(split="test", every=600))
     config.train = dict(
@@ -56,7 +56,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config.model.backbone.update(width=8, stage_sizes=(1, 1))
         config.model.update(stride=8, hidden=8)
         config.data.update(image_size=32, batch_size=4)
-        config.data.options.num_examples = 8
+        config.data.options.num_examples.update(train=8, test=8)
         config.optim.schedule = dict(name="constant")
         config.evals.test.every = 2
         config.train = dict(steps=2, log_every=1, monitor="test/AP50")

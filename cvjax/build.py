@@ -21,6 +21,7 @@ from cvjax.config import (
 from cvjax.data.options import DataOptions, EvalOptions
 from cvjax.data.source import Source, SourceInfo
 from cvjax.data.sources.arrays import Arrays
+from cvjax.data.sources.coco import Coco
 from cvjax.data.sources.digits import Digits
 from cvjax.data.sources.folder import Folder
 from cvjax.data.sources.idx import Idx
@@ -28,6 +29,7 @@ from cvjax.data.sources.loaded import Loaded
 from cvjax.data.sources.scenes import Scenes
 from cvjax.data.sources.stamps import Stamps
 from cvjax.data.sources.tfds import Tfds
+from cvjax.data.sources.voc import Voc
 from cvjax.data.views import View, make_view
 from cvjax.evaluators.batches import Batches
 from cvjax.evaluators.detection_ap import DetectionAP
@@ -40,19 +42,32 @@ from cvjax.pretrained.origin import variables_at
 from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
+from cvjax.tasks.localization import Localization
+from cvjax.tasks.two_stage_detection import TwoStageDetection
+from cvjax.tasks.yolo import Yolo
+from cvjax.tasks.yolo_v1 import YoloV1
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
 
 SOURCES = {
     "arrays": Arrays,
+    "coco": Coco,
     "digits": Digits,
     "folder": Folder,
     "idx": Idx,
     "scenes": Scenes,
     "stamps": Stamps,
     "tfds": Tfds,
+    "voc": Voc,
 }
-TASKS = {"classification": Classification, "detection": Detection}
+TASKS = {
+    "classification": Classification,
+    "detection": Detection,
+    "localization": Localization,
+    "two_stage_detection": TwoStageDetection,
+    "yolo": Yolo,
+    "yolo_v1": YoloV1,
+}
 # By the class attribute `evaluator` of a task; one without it is judged by its metrics alone.
 EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}
 # By the field `evaluator` of an entry of `evals`, for any task whose model has features.

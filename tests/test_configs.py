@@ -17,6 +17,7 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 # Variants besides the default that take another path through the code.
 VARIANTS = {
     "lenet_digits": ["variant=paper"],
+    "localization_scenes": ["landmarks"],
     "resnet_cifar10": ["plain"],
     "stamps": ["tune=top,layer_decay=0.5", "variant=scratch,plain", "variant=frozen"],
 }
@@ -43,9 +44,8 @@ def test_smoke_trains_evaluates_saves_and_reports(path, arg, tmp_path):
     assert outcome.status == "finished"
     for stage, folder in stages.stage_folders(experiments, tmp_path).items():
         names = {name for record in read_records(folder / "metrics.jsonl") for name in record}
-        figure = {"classification": "accuracy", "detection": "box_loss"}[
-            experiments[stage].config["task"]["name"]
-        ]
+        task = experiments[stage].config["task"]["name"]
+        figure = "accuracy" if task == "classification" else "box_loss"
         assert {"train/loss", f"train/{figure}", experiments[stage].train.monitor} <= names
         for written in ("config.json", "environment.json", "curves.png", "report.html"):
             assert (folder / written).stat().st_size > 0

@@ -10,7 +10,8 @@ class DataOptions:
     """Where examples come from and what happens to them before the model.
 
     Attributes:
-        name: "digits", "scenes", "stamps", "idx", "folder", "arrays" or "tfds/<data set>".
+        name: "digits", "scenes", "stamps", "idx", "folder", "coco", "voc", "arrays" or
+            "tfds/<data set>".
         path: the folder or file with the data, or several to look through in turn; for tfds the
             data_dir. "" is the source's own default.
         options: further arguments of the source, such as dict(test_fraction=0.2).

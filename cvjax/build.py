@@ -31,6 +31,7 @@ from cvjax.data.sources.tfds import Tfds
 from cvjax.data.views import View, make_view
 from cvjax.evaluators.batches import Batches
 from cvjax.evaluators.detection_ap import DetectionAP
+from cvjax.evaluators.importance_bound import ImportanceBound
 from cvjax.evaluators.knn import NearestNeighbours
 from cvjax.evaluators.linear_probe import LinearProbe
 from cvjax.evaluators.samples import Samples
@@ -40,6 +41,7 @@ from cvjax.pretrained.origin import variables_at
 from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
+from cvjax.tasks.vae import VAETask
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
 
@@ -52,13 +54,13 @@ SOURCES = {
     "stamps": Stamps,
     "tfds": Tfds,
 }
-TASKS = {"classification": Classification, "detection": Detection}
+TASKS = {"classification": Classification, "detection": Detection, "vae": VAETask}
 # By the class attribute `evaluator` of a task; one without it is judged by its metrics alone.
 EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}
 # By the field `evaluator` of an entry of `evals`, for any task whose model has features.
 PROBES = {"knn": NearestNeighbours, "linear_probe": LinearProbe}
 # By the same field: what calls more of the task than `predict`.
-OF_TASK = {"samples": Samples}
+OF_TASK = {"importance_bound": ImportanceBound, "samples": Samples}
 
 
 def complete(config: ConfigDict) -> ConfigDict:

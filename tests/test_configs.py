@@ -20,6 +20,8 @@ VARIANTS = {
     "resnet_cifar10": ["plain"],
     "stamps": ["tune=top,layer_decay=0.5", "variant=scratch,plain", "variant=frozen"],
 }
+# What training logs beside the loss, for each task.
+FIGURES = {"classification": "accuracy", "detection": "box_loss", "vae": "bits_per_dim"}
 # The others' networks take ten seconds and more to compile: they smoke with the slow tests.
 QUICK = ("lenet_digits", "cnn_fashion_mnist", "resnet_cifar10")
 SMOKES = [
@@ -43,9 +45,7 @@ def test_smoke_trains_evaluates_saves_and_reports(path, arg, tmp_path):
     assert outcome.status == "finished"
     for stage, folder in stages.stage_folders(experiments, tmp_path).items():
         names = {name for record in read_records(folder / "metrics.jsonl") for name in record}
-        figure = {"classification": "accuracy", "detection": "box_loss"}[
-            experiments[stage].config["task"]["name"]
-        ]
+        figure = FIGURES[experiments[stage].config["task"]["name"]]
         assert {"train/loss", f"train/{figure}", experiments[stage].train.monitor} <= names
         for written in ("config.json", "environment.json", "curves.png", "report.html"):
             assert (folder / written).stat().st_size > 0

@@ -39,6 +39,7 @@ from cvjax.image.augment import eval_transform, train_transform
 from cvjax.image.normalize import denormalize
 from cvjax.pretrained.origin import variables_at
 from cvjax.pretrained.reshape import CONVERTERS
+from cvjax.tasks.autoregressive import Autoregression
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
 from cvjax.tasks.vae import VAETask
@@ -54,7 +55,12 @@ SOURCES = {
     "stamps": Stamps,
     "tfds": Tfds,
 }
-TASKS = {"classification": Classification, "detection": Detection, "vae": VAETask}
+TASKS = {
+    "autoregressive": Autoregression,
+    "classification": Classification,
+    "detection": Detection,
+    "vae": VAETask,
+}
 # By the class attribute `evaluator` of a task; one without it is judged by its metrics alone.
 EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}
 # By the field `evaluator` of an entry of `evals`, for any task whose model has features.

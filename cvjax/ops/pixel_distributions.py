@@ -206,7 +206,7 @@ PixelDistribution = Bernoulli | Categorical | LogisticMixture
 
 
 def pixel_distribution(
-    kind: Kind, *, channels: int, levels: int = 256, components: int = 10
+    kind: str, *, channels: int, levels: int = 256, components: int = 10
 ) -> PixelDistribution:
     """The distribution of that kind; "bernoulli" has no levels and only mixtures components.
 

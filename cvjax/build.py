@@ -33,6 +33,7 @@ from cvjax.data.sources.voc import Voc
 from cvjax.data.views import View, make_view
 from cvjax.evaluators.batches import Batches
 from cvjax.evaluators.detection_ap import DetectionAP
+from cvjax.evaluators.importance_bound import ImportanceBound
 from cvjax.evaluators.knn import NearestNeighbours
 from cvjax.evaluators.linear_probe import LinearProbe
 from cvjax.evaluators.samples import Samples
@@ -40,12 +41,14 @@ from cvjax.image.augment import eval_transform, train_transform
 from cvjax.image.normalize import denormalize
 from cvjax.pretrained.origin import variables_at
 from cvjax.pretrained.reshape import CONVERTERS
+from cvjax.tasks.autoregressive import Autoregression
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
 from cvjax.tasks.localization import Localization
 from cvjax.tasks.two_stage_detection import TwoStageDetection
 from cvjax.tasks.yolo import Yolo
 from cvjax.tasks.yolo_v1 import YoloV1
+from cvjax.tasks.vae import VAETask
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
 
@@ -61,10 +64,12 @@ SOURCES = {
     "voc": Voc,
 }
 TASKS = {
+    "autoregressive": Autoregression,
     "classification": Classification,
     "detection": Detection,
     "localization": Localization,
     "two_stage_detection": TwoStageDetection,
+    "vae": VAETask,
     "yolo": Yolo,
     "yolo_v1": YoloV1,
 }
@@ -73,7 +78,7 @@ EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}
 # By the field `evaluator` of an entry of `evals`, for any task whose model has features.
 PROBES = {"knn": NearestNeighbours, "linear_probe": LinearProbe}
 # By the same field: what calls more of the task than `predict`.
-OF_TASK = {"samples": Samples}
+OF_TASK = {"importance_bound": ImportanceBound, "samples": Samples}
 
 
 def complete(config: ConfigDict) -> ConfigDict:

@@ -25,6 +25,7 @@ from cvjax.data.sources.digits import Digits
 from cvjax.data.sources.folder import Folder
 from cvjax.data.sources.idx import Idx
 from cvjax.data.sources.loaded import Loaded
+from cvjax.data.sources.mixture import Mixture
 from cvjax.data.sources.scenes import Scenes
 from cvjax.data.sources.stamps import Stamps
 from cvjax.data.sources.tfds import Tfds
@@ -40,6 +41,7 @@ from cvjax.pretrained.origin import variables_at
 from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
+from cvjax.tasks.gan import GAN
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
 
@@ -48,11 +50,12 @@ SOURCES = {
     "digits": Digits,
     "folder": Folder,
     "idx": Idx,
+    "mixture": Mixture,
     "scenes": Scenes,
     "stamps": Stamps,
     "tfds": Tfds,
 }
-TASKS = {"classification": Classification, "detection": Detection}
+TASKS = {"classification": Classification, "detection": Detection, "gan": GAN}
 # By the class attribute `evaluator` of a task; one without it is judged by its metrics alone.
 EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}
 # By the field `evaluator` of an entry of `evals`, for any task whose model has features.

@@ -47,7 +47,8 @@ def slerp(
     flat = jnp.sin(angle) < 1e-4
     divisor = jnp.where(flat, 1.0, jnp.sin(angle))
     arc = (
-        jnp.sin((1 - share) * angle) * start[..., None, :] + jnp.sin(share * angle) * end[..., None, :]
+        jnp.sin((1 - share) * angle) * start[..., None, :]
+        + jnp.sin(share * angle) * end[..., None, :]
     ) / divisor
     return jnp.where(flat, lerp(start, end, steps), arc)
 

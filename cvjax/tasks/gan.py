@@ -203,9 +203,7 @@ class GAN:
             fake_score=Mean.of(lambda fake_score, **_: fake_score),
         )
 
-    def _apply(
-        self, variables: Tree, method: str, *inputs: Any
-    ) -> tuple[Array, dict[str, Any]]:
+    def _apply(self, variables: Tree, method: str, *inputs: Any) -> tuple[Array, dict[str, Any]]:
         """(output, the collections that changed) of a method of the model in training."""
         *inputs, rngs = inputs
         collections = [name for name in variables if name != "params"]

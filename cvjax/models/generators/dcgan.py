@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from cvjax.nn.norm import BatchNorm
 from cvjax.nn.two_players import TwoPlayers
+from cvjax.nn.up_conv import UpConv
 
 # "All weights were initialized from a zero-centered Normal with standard deviation 0.02".
 _WEIGHTS = nn.initializers.normal(0.02)
@@ -70,7 +71,7 @@ class DCGAN(TwoPlayers):
 
 
 class Generator(nn.Module):
-    """A latent vector as a map of one pixel, then one transposed convolution a doubling."""
+    """A latent vector as a small map, then one transposed convolution a doubling."""
 
     image_size: int
     channels: int
@@ -80,32 +81,22 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, latent: Float[Array, "b d"], *, train: bool) -> Float[Array, "b h w c"]:
         size, doublings = stages(self.image_size)
-        x = latent[:, None, None, :]
         width = self.width * 2 ** (doublings - 1)
-        x = self._up(x, width, size, 1, "VALID", name="project")  # [B, size, size, width]
+        # A transposed convolution of a map of one pixel is this matrix product.
+        x = nn.DenseGeneral(
+            (size, size, width), use_bias=False, kernel_init=_WEIGHTS, dtype=self.dtype,
+            name="project",
+        )(latent)  # [B, size, size, width]  # fmt: skip
         for i in range(1, doublings):
             x = nn.relu(self._norm(f"norm{i}", train)(x))
             width //= 2
-            x = self._up(x, width, 4, 2, "SAME", name=f"up{i}")
+            x = self._up(x, width, self.dtype, name=f"up{i}")
         x = nn.relu(self._norm(f"norm{doublings}", train)(x))
         # float32 at the end, whatever the compute type: pictures and their losses are made of it.
-        x = self._up(x, self.channels, 4, 2, "SAME", name="image", dtype=jnp.float32)
-        return jnp.tanh(x)
+        return jnp.tanh(self._up(x, self.channels, jnp.float32, name="image"))
 
-    def _up(
-        self, x: Array, width: int, window: int, stride: int, padding: str, *, name: str,
-        dtype: Any = None,
-    ) -> Array:  # fmt: skip
-        return nn.ConvTranspose(
-            width,
-            (window, window),
-            (stride, stride),
-            padding=padding,
-            use_bias=False,
-            kernel_init=_WEIGHTS,
-            dtype=dtype or self.dtype,
-            name=name,
-        )(x)
+    def _up(self, x: Array, width: int, dtype: Any, *, name: str) -> Array:
+        return UpConv(width, use_bias=False, kernel_init=_WEIGHTS, dtype=dtype, name=name)(x)
 
     def _norm(self, name: str, train: bool) -> Any:
         norm = BatchNorm(scale_init=_scales, dtype=self.dtype, name=name)

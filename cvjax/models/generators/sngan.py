@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from cvjax.nn.norm import BatchNorm
 from cvjax.nn.two_players import TwoPlayers
+from cvjax.nn.up_conv import UpConv
 
 SLOPE = 0.1
 
@@ -63,7 +64,7 @@ class Generator(nn.Module):
         x = x.reshape(-1, size, size, width)
         for i in range(1, 4):
             width //= 2
-            x = nn.ConvTranspose(width, (4, 4), (2, 2), dtype=self.dtype, name=f"up{i}")(x)
+            x = UpConv(width, dtype=self.dtype, name=f"up{i}")(x)
             norm = BatchNorm(dtype=self.dtype, name=f"norm{i}")
             x = nn.relu(norm(x, use_running_average=not train))
         x = nn.Conv(self.channels, (3, 3), padding=1, dtype=jnp.float32, name="image")(x)

@@ -7,7 +7,7 @@ from cvjax.config import parse_arg
 # loss_name, factor of the gradient penalty, bound of the critic's weights, critic's steps, and the
 # learning rate with Adam's b1 and b2.
 LOSSES = {
-    "wgan_gp": ("wasserstein", 10.0, 0.0, 5),
+    "wgan_gp": ("wasserstein", 0.1, 0.0, 5),
     "wgan": ("wasserstein", 0.0, 0.1, 5),
     "lsgan": ("least_squares", 0.0, 0.0, 1),
     "minimax": ("minimax", 0.0, 0.0, 1),
@@ -29,6 +29,9 @@ def get_config(arg: str = "") -> ConfigDict:
     if critic_steps > 1:
         config.optim.groups = (("generator/.*", dict(every=critic_steps)), (".*", critic))
     config.ema = dict(decay=0.99)
+    config.evals = dict(
+        test=dict(split="test", every=1000, evaluator="mode_coverage"),
+    )
     config.train = dict(steps=options.steps, log_every=500, monitor="")
     if options.smoke:
         config.model.hidden = (8,)

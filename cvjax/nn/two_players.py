@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 
 class TwoPlayers(nn.Module):
-    """A model whose `setup` makes `generator` and `discriminator`; parameters lie under those names.
+    """A model whose `setup` makes `generator` and `discriminator`: parameters lie under both names.
 
     `generator(latent, train=)` returns images, `discriminator(images, train=)` one score an image.
     Subclasses have the fields `num_classes`, `conditional`, `latent_dim`, `image_shape` (h, w, c),

@@ -46,10 +46,8 @@ def slerp(
     share = _shares(start.ndim, steps)
     flat = jnp.sin(angle) < 1e-4
     divisor = jnp.where(flat, 1.0, jnp.sin(angle))
-    arc = (
-        jnp.sin((1 - share) * angle) * start[..., None, :]
-        + jnp.sin(share * angle) * end[..., None, :]
-    ) / divisor
+    back, forth = jnp.sin((1 - share) * angle), jnp.sin(share * angle)
+    arc = (back * start[..., None, :] + forth * end[..., None, :]) / divisor
     return jnp.where(flat, lerp(start, end, steps), arc)
 
 

@@ -56,7 +56,8 @@ class OptimOptions:
     `groups` are (pattern, options or None): the first pattern that matches a whole path wins, None
     freezes, and options override `lr` (the same schedule from another height), `lr_multiplier`,
     `weight_decay`, `every` (k: move at steps k, 2k, ... only, with nothing remembered of those
-    between) and `clip_weights` (c: a step ends inside [-c, c], as a WGAN's critic has to). A pattern left without a parameter is an error, but for a last (".*", {}).
+    between) and `clip_weights` (c: a step ends inside [-c, c], as a WGAN's critic's has to). A
+    pattern left without a parameter is an error, but for a last (".*", {}).
 
     `layer_decay` multiplies every rate once for each layer between a parameter and the output: at
     0.5 the head has its whole rate, the block below it half, the next a quarter. Layers go by the
@@ -455,7 +456,8 @@ def _group_problems(pattern: str, settings: Mapping[str, Any] | None) -> list[st
     limit = settings.get("clip_weights", 1.0)
     if not (isinstance(limit, (int, float)) and 0 < limit < math.inf):
         problems.append(
-            f"optim.groups: {pattern!r}: clip_weights: a finite number > 0 is needed, got {limit!r}."
+            f"optim.groups: {pattern!r}: clip_weights: a finite number > 0 is needed, "
+            f"got {limit!r}."
         )
     every = settings.get("every", 1)
     if not isinstance(every, int) or every < 1:

@@ -18,8 +18,10 @@ PULLOVER, T_SHIRT, DRESS = 2, 0, 3
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`steps=6000`, `width=64`, `conditional`, `judge=WORKDIR` of a classifier, `smoke`."""
-    options = parse_arg(arg, steps=6000, width=64, seed=0, conditional=False, judge="", smoke=False)
+    """`steps=10000`, `width=64`, `conditional`, `judge=WORKDIR` of a classifier, `smoke`."""
+    options = parse_arg(
+        arg, steps=10000, width=64, seed=0, conditional=False, judge="", smoke=False
+    )
     config = ConfigDict()
     config.seed = options.seed
     config.model = dict(

@@ -28,6 +28,8 @@ def fitted_gaussian(rows: Float[np.ndarray, "n d"]) -> Gaussian:
         ValueError: for less than two rows.
     """
     rows = _checked(rows, "rows")
+    if len(rows) < 2:
+        raise ValueError(f"a covariance needs two rows and more, got {len(rows)}.")
     return Gaussian(rows.mean(axis=0), np.atleast_2d(np.cov(rows, rowvar=False)))
 
 
@@ -47,7 +49,7 @@ def frechet_distance(one: Gaussian, other: Gaussian) -> float:
 
 
 def polynomial_mmd(
-    real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *, degree: int = 3
+    real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m _"], *, degree: int = 3
 ) -> float:
     """The unbiased estimate of the squared MMD with the kernel (x.y / D + 1)^degree.
 
@@ -65,7 +67,7 @@ def polynomial_mmd(
 
 def kernel_distance(
     real: Float[np.ndarray, "n d"],
-    fake: Float[np.ndarray, "m d"],
+    fake: Float[np.ndarray, "m _"],
     *,
     subsets: int = 100,
     subset_size: int = 1000,
@@ -104,7 +106,7 @@ class Manifold(NamedTuple):
 
 
 def manifold_figures(
-    real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *, k: int = 5
+    real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m _"], *, k: int = 5
 ) -> Manifold:
     """Precision and recall (Kynkaanniemi et al. 2019, https://arxiv.org/abs/1904.06991, with
     k = 3 there), density and coverage (Naeem et al. 2020, https://arxiv.org/abs/2002.09797, k = 5).
@@ -155,8 +157,14 @@ class ClassFigures(NamedTuple):
 
 
 def class_figures(logits: Float[np.ndarray, "n k"]) -> ClassFigures:
-    """The figures of a classifier's scores, one row a picture; at least two classes."""
+    """The figures of a classifier's scores, one row a picture.
+
+    Raises:
+        ValueError: for less than two classes, which leave nothing to be sure of.
+    """
     logits = _checked(logits, "logits")
+    if logits.shape[1] < 2:
+        raise ValueError(f"class figures need two classes and more, got {logits.shape[1]}.")
     log_p = logits - logits.max(axis=1, keepdims=True)
     log_p = log_p - np.log(np.exp(log_p).sum(axis=1, keepdims=True))
     p = np.exp(log_p)

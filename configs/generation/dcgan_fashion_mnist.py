@@ -59,6 +59,8 @@ def get_config(arg: str = "") -> ConfigDict:
             options=dict(plus=(PULLOVER, DRESS), minus=(T_SHIRT,), **judge),
         )
     config.train = dict(steps=options.steps, log_every=100, checkpoint_every=1000, monitor="")
+    if options.judge:
+        config.train.update(monitor="test/frechet_distance", monitor_mode="min")
     if options.smoke:
         config.model.width = 4
         config.data = dict(name="digits", image_size=28, batch_size=8)

@@ -1,10 +1,13 @@
 """The only place where a string in a config becomes an object."""
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict, config_dict
 
@@ -26,6 +29,7 @@ from cvjax.data.sources.digits import Digits
 from cvjax.data.sources.folder import Folder
 from cvjax.data.sources.idx import Idx
 from cvjax.data.sources.loaded import Loaded
+from cvjax.data.sources.mixture import Mixture
 from cvjax.data.sources.scenes import Scenes
 from cvjax.data.sources.stamps import Stamps
 from cvjax.data.sources.tfds import Tfds
@@ -33,24 +37,31 @@ from cvjax.data.sources.voc import Voc
 from cvjax.data.views import View, make_view
 from cvjax.evaluators.batches import Batches
 from cvjax.evaluators.detection_ap import DetectionAP
+from cvjax.evaluators.generated import Generated, Judge
 from cvjax.evaluators.importance_bound import ImportanceBound
 from cvjax.evaluators.knn import NearestNeighbours
+from cvjax.evaluators.latent_arithmetic import LatentArithmetic
 from cvjax.evaluators.linear_probe import LinearProbe
+from cvjax.evaluators.mode_coverage import ModeCoverage
 from cvjax.evaluators.samples import Samples
 from cvjax.image.augment import eval_transform, train_transform
-from cvjax.image.normalize import denormalize
+from cvjax.image.normalize import denormalize, normalize
+from cvjax.pretrained.fetch import WEIGHTS
 from cvjax.pretrained.origin import variables_at
 from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.autoregressive import Autoregression
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
+from cvjax.tasks.gan import GAN
 from cvjax.tasks.localization import Localization
 from cvjax.tasks.two_stage_detection import TwoStageDetection
+from cvjax.tasks.vae import VAETask
 from cvjax.tasks.yolo import Yolo
 from cvjax.tasks.yolo_v1 import YoloV1
-from cvjax.tasks.vae import VAETask
+from cvjax.train.checkpoint import Checkpoints
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
+from cvjax.train.setup import prepare
 
 SOURCES = {
     "arrays": Arrays,
@@ -58,6 +69,7 @@ SOURCES = {
     "digits": Digits,
     "folder": Folder,
     "idx": Idx,
+    "mixture": Mixture,
     "scenes": Scenes,
     "stamps": Stamps,
     "tfds": Tfds,
@@ -67,6 +79,7 @@ TASKS = {
     "autoregressive": Autoregression,
     "classification": Classification,
     "detection": Detection,
+    "gan": GAN,
     "localization": Localization,
     "two_stage_detection": TwoStageDetection,
     "vae": VAETask,
@@ -78,7 +91,13 @@ EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}
 # By the field `evaluator` of an entry of `evals`, for any task whose model has features.
 PROBES = {"knn": NearestNeighbours, "linear_probe": LinearProbe}
 # By the same field: what calls more of the task than `predict`.
-OF_TASK = {"importance_bound": ImportanceBound, "samples": Samples}
+OF_TASK = {
+    "generated": Generated,
+    "importance_bound": ImportanceBound,
+    "latent_arithmetic": LatentArithmetic,
+    "mode_coverage": ModeCoverage,
+    "samples": Samples,
+}
 
 
 def complete(config: ConfigDict) -> ConfigDict:
@@ -154,7 +173,11 @@ def experiment(
     train_source = split(data.train_split)
     task_class = _named(TASKS, config.task, "task")
     evaluations = {
-        name: Evaluation(split(entry.split), entry.every, **_asked(entry, data, task_class, name))
+        name: Evaluation(
+            split(entry.split),
+            entry.every,
+            **_asked(entry, data, task_class, name, split(entry.split).info),
+        )
         for name, entry in evals.items()
     }
     model = _model(plain(config.model), train_source.info)
@@ -361,7 +384,7 @@ def _evaluator(task_class: type, info: SourceInfo) -> Callable[..., Any]:
 
 
 def _asked(
-    entry: EvalOptions, data: DataOptions, task_class: type, name: str
+    entry: EvalOptions, data: DataOptions, task_class: type, name: str, info: SourceInfo
 ) -> dict[str, Callable[..., Any]]:
     """What an entry of `evals` asks for instead of the task's own evaluator: {} for nothing,
     {"probe": it} without features yet, {"of_task": it} without the task yet."""
@@ -381,8 +404,13 @@ def _asked(
         )
     if entry.evaluator in OF_TASK:
         cls, given = OF_TASK[entry.evaluator], {"task": task_class, "transform": _unchanged}
-        make_options(cls, entry.options, f"{where}.options", **given)  # checked now
-        return {"of_task": partial(cls, **plain(entry.options))}
+        options = plain(entry.options)
+        if "judge" in inspect.signature(cls).parameters:
+            judged = {"judge": _judge(options.pop("judge", ""), f"{where}.options.judge", info)}
+            make_options(cls, options, f"{where}.options", **given, **judged)
+            return {"of_task": partial(cls, **judged, **options)}
+        make_options(cls, options, f"{where}.options", **given)  # checked now
+        return {"of_task": partial(cls, **options)}
     if not hasattr(task_class, "features"):
         raise ConfigError(f"{where}.evaluator={entry.evaluator!r}: this task has no features.")
     if entry.split == data.train_split:
@@ -393,6 +421,60 @@ def _asked(
     cls = PROBES[entry.evaluator]
     make_options(cls, entry.options, f"{where}.options", features=_no_features)  # checked now
     return {"probe": partial(cls, **plain(entry.options))}
+
+
+def _judge(origin: str, field: str, info: SourceInfo) -> Judge:
+    """The finished network that `origin` means, for pictures as `info` describes them: a workdir of
+    a classifier (its best checkpoint), or "fetch:NAME" of `cvjax.pretrained.fetch`."""
+    shape = info.image_shape
+    if not isinstance(origin, str) or not origin:
+        names = ", ".join(f"'fetch:{name}'" for name in WEIGHTS)
+        raise ConfigError(f"{field}: name a classifier's workdir, or one of {names}.")
+    if origin.startswith("fetch:"):
+        known = WEIGHTS.get(origin.removeprefix("fetch:"))
+        if known is None:
+            raise ConfigError(
+                f"{field}={origin!r}: nothing is called that.{nearest(origin[6:], WEIGHTS)}"
+            )
+        model = cvjax.models.create(known.model, num_classes=known.num_classes)
+        variables = variables_at(origin, known.model)
+
+        def look(variables: Any, image: Any) -> dict[str, Any]:
+            image = jnp.broadcast_to(image, (*image.shape[:3], 3))
+            image = jax.image.resize(image, (len(image), known.size, known.size, 3), "bilinear")
+            image = normalize(image, mean=known.mean, std=known.std)
+            return {"features": model.apply(variables, image, train=False)[1]["pooled"]}
+
+        return Judge(origin, variables, look, names_classes=False)
+    record = Path(origin).expanduser() / "config.json"
+    if not record.is_file():
+        raise ConfigError(
+            f"{field}={origin!r}: no workdir of a run is there (it has no config.json). Train one: "
+            "python launch.py --config configs/classification/... --workdir " + origin
+        )
+    classifier = experiment(ConfigDict(json.loads(record.read_text())))
+    task, transform = classifier.task, classifier.eval_transform
+    if not isinstance(task, Classification):
+        raise ConfigError(f"{field}={origin!r}: it is no classifier's workdir.")
+    sees = classifier.train_source.info.image_shape
+    if sees != shape:
+        raise ConfigError(
+            f"{field}={origin!r}: it looks at images of {sees} (h, w, c), and {info.name} has "
+            f"{shape}. Train one at that size."
+        )
+    shapes = prepare(classifier).state_shapes
+    with Checkpoints(record.parent / "checkpoints") as checkpoints:
+        state = checkpoints.restore(checkpoints.find("best"), shapes).state
+
+    def look(variables: Any, image: Any) -> dict[str, Any]:
+        batch = transform({"image": image})
+        return {
+            "features": task.features(variables, batch)["pooled"],
+            "logits": task.predict(variables, batch)["logits"],
+        }
+
+    variables = jax.device_get(state.evaluation_variables)
+    return Judge(origin, variables, look, task.model.num_classes == info.num_classes)
 
 
 def _unchanged(batch: Any) -> Any:

@@ -8,7 +8,7 @@ Two grids of one run differ by what was learnt in between and by nothing else. A
 `draws` its methods `(variables, key, count) -> pictures`, and in `shows` its methods
 `(variables, key, batch) -> pictures`, which get the first examples of the split, as evaluation
 sees them. Pictures are a dict: `image` [N, H, W, C] in [0, 1], or [R, K, H, W, C] for a grid of R
-rows; and `label` [N] where they have one.
+rows, or [N, 1, 1, 2] for points of the plane; and `label` [N] where they have one.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -117,7 +117,9 @@ def _names(task: Any, field: str) -> tuple[str, ...]:
 
 def _check(pictures: Mapping[str, Any]) -> None:
     shape = np.shape(pictures["image"])
-    if len(shape) not in (4, 5) or shape[-1] not in (1, 3):
+    points = shape[1:] == (1, 1, 2)
+    if len(shape) not in (4, 5) or (shape[-1] not in (1, 3) and not points):
         raise ValueError(
-            f"a draw gives images [N,H,W,C] or [R,K,H,W,C] with C = 1 or 3, not {shape}."
+            "a draw gives images [N,H,W,C] or [R,K,H,W,C] with C = 1 or 3, or points [N,1,1,2], "
+            f"not {shape}."
         )

@@ -1,10 +1,13 @@
 """The only place where a string in a config becomes an object."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict, config_dict
 
@@ -18,10 +21,11 @@ from cvjax.config import (
     plain,
     stage_configs,
 )
-from cvjax.data.options import DataOptions, EvalOptions
+from cvjax.data.options import DataOptions, EvalOptions, FeatureOptions
 from cvjax.data.source import Source, SourceInfo
 from cvjax.data.sources.arrays import Arrays
 from cvjax.data.sources.digits import Digits
+from cvjax.data.sources.features import Features
 from cvjax.data.sources.folder import Folder
 from cvjax.data.sources.idx import Idx
 from cvjax.data.sources.loaded import Loaded
@@ -36,11 +40,13 @@ from cvjax.evaluators.linear_probe import LinearProbe
 from cvjax.evaluators.samples import Samples
 from cvjax.image.augment import eval_transform, train_transform
 from cvjax.image.normalize import denormalize
-from cvjax.pretrained.origin import variables_at
+from cvjax.pretrained.fetch import cache_folder
+from cvjax.pretrained.origin import identity_of, variables_at
 from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
+from cvjax.train.feature_extraction import FeatureExtractor
 from cvjax.train.optim import OptimOptions
 
 SOURCES = {
@@ -124,12 +130,15 @@ def experiment(
     sources = {} if sources is None else sources
     data, optim, ema, train, *eval_options = _options(config)
     evals = dict(zip(config.evals, eval_options))
+    over = _features(record["data"], data, sources) if data.features is not None else None
 
     def split(name: str) -> Source:
-        key = repr((sorted(record["data"].items()), name))
+        key = repr((sorted({**record["data"], "features": None}.items()), name))
         if key not in sources:
             sources[key] = source(data, name, stand_in=stand_in_data)
-        return sources[key]
+        if over is None or isinstance(sources[key], AbsentSource):
+            return sources[key]
+        return over(sources[key])
 
     train_source = split(data.train_split)
     evaluations = {
@@ -150,7 +159,8 @@ def experiment(
     for part in (train_source, *(evaluation.source for evaluation in evaluations.values())):
         _checked(lambda part=part: task.check(part.info))
 
-    normalisation = {"mean": data.mean, "std": data.std}
+    # Of data.features these are the frozen network's; the model sees what that one makes.
+    normalisation = {} if over else {"mean": data.mean, "std": data.std}
     return Experiment(
         config=record,
         seed=record["seed"],
@@ -159,14 +169,14 @@ def experiment(
         batch_size=data.batch_size,
         train_transform=_checked(lambda: train_transform(data.augment, **normalisation)),
         eval_transform=_checked(lambda: eval_transform(**normalisation)),
-        preview_transform=_preview(data),
+        preview_transform=_feature_picture if over else _preview(data),
         optim=optim,
         train=train,
         ema=ema,
         evals=evaluations,
         evaluator=_evaluator(task_class, train_source.info),
-        train_view=_view(data, train_source, data.train_view, "data.train_view"),
-        eval_view=_view(data, train_source, data.eval_view, "data.eval_view"),
+        train_view=None if over else _view(data, train_source, data.train_view, "data.train_view"),
+        eval_view=None if over else _view(data, train_source, data.eval_view, "data.eval_view"),
         workers=data.workers,
         threads=data.threads,
         prefetch=data.prefetch,
@@ -313,6 +323,57 @@ def _preview(data: DataOptions) -> Callable[[Any, dict[str, Any]], dict[str, Any
         return {**batch, "image": denormalize(batch["image"], mean=mean, std=std)}
 
     return preview
+
+
+def _feature_picture(key: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """Features [B, 1, 1, D], row by row in a grey square, the greatest of the batch white."""
+    del key
+    rows = batch["image"].reshape(len(batch["image"]), -1)
+    side = math.isqrt(rows.shape[1] - 1) + 1
+    rows = jnp.pad(rows, ((0, 0), (0, side**2 - rows.shape[1])))
+    shown = rows / jnp.maximum(rows.max(), 1e-6)
+    return {**batch, "image": shown.reshape(-1, side, side, 1)}
+
+
+def _features(
+    record: Mapping[str, Any], data: DataOptions, sources: dict[str, Source]
+) -> Callable[[Source], Features]:
+    """What puts the features of `data.features` in the place of a source's images."""
+    options = make_options(FeatureOptions, data.features, "data.features")
+    images = {**record, "features": None}
+    network = {
+        "seed": options.seed,
+        "model": dict(options.model),
+        "task": {"name": "classification"},
+        "data": images,
+        "optim": {"lr": 0.0},
+        "train": {
+            "steps": 1,
+            "monitor": "",
+            "init_from": options.init_from,
+            "init_rules": options.init_rules,
+        },
+    }
+    try:
+        whole = experiment(ConfigDict(network), stand_in_data=True, sources=sources)
+    except ConfigError as error:
+        raise ConfigError(f"data.features: {error}") from error
+    extract = FeatureExtractor(whole, options.feature)
+    seen = ("image_size", "channels", "mean", "std", "eval_view")
+    made_by = {
+        "model": whole.config["model"],
+        "init_from": options.init_from,
+        "init_rules": options.init_rules,
+        "weights": identity_of(options.init_from) if options.init_from else "random",
+        "feature": options.feature,
+        "seed": options.seed,
+        **{name: record[name] for name in seen},
+        "jax": jax.__version__,
+    }
+    cache = Path(options.cache).expanduser() if options.cache else cache_folder() / "features"
+    return lambda found: Features(
+        found, extract=extract, width=lambda: extract.width, made_by=made_by, cache=cache
+    )
 
 
 def _view(

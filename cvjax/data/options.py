@@ -6,6 +6,30 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeatureOptions:
+    """`data.features`: a frozen network, whose features the model gets in the images' place.
+
+    They are computed once, kept in files and read from there by later runs, see
+    `cvjax.data.sources.features`. `data.mean`, `data.std` and `data.eval_view` are about the
+    images that this network sees; the model sees its features as they are.
+
+    Attributes:
+        model: the network, a section as `model`.
+        init_from, init_rules: its weights, as in the section `train`; without, they are random.
+        feature: which of its features; maps are flattened.
+        seed: of whatever is random in it.
+        cache: folder of the files; "" is `features` in cvjax's cache folder.
+    """
+
+    model: Mapping[str, Any]
+    init_from: str = ""
+    init_rules: tuple[tuple[str, str | None] | tuple[str, str, str], ...] = ()
+    feature: str = "pooled"
+    seed: int = 0
+    cache: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """Where examples come from and what happens to them before the model.
 
@@ -24,6 +48,7 @@ class DataOptions:
         eval_view: likewise in evaluation.
         augment: device-side augmentations by name, see `cvjax.image.augment`.
         mean, std: normalisation per channel, for images in [0, 1].
+        features: a network whose features replace the images, see FeatureOptions; None for none.
         on_bad_example: "error", or "skip" (counted and listed in skipped.log).
         workers: Grain worker processes; 0 reads in `threads` threads.
         prefetch: batches that wait on the device.
@@ -42,6 +67,7 @@ class DataOptions:
     augment: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     mean: float | tuple[float, ...] | None = None
     std: float | tuple[float, ...] | None = None
+    features: Mapping[str, Any] | None = None
     on_bad_example: str = "error"
     workers: int = 0
     threads: int = 2
@@ -60,6 +86,8 @@ class DataOptions:
         for name in ("train_view", "eval_view"):
             if self.in_memory and getattr(self, name) is not None:
                 problems.append(f"data.{name} is set, but data.in_memory decodes whole images.")
+        if self.features is not None:
+            problems += self._problems_of_features()
         if self.in_memory and self.on_bad_example == "skip":
             problems.append(
                 "data.in_memory reads everything once and can't skip: set "
@@ -67,6 +95,18 @@ class DataOptions:
             )
         if problems:
             raise ValueError("\n".join(problems))
+
+    def _problems_of_features(self) -> list[str]:
+        given = {"augment": bool(self.augment), "train_view": self.train_view is not None}
+        problems = [
+            f"data.{name} is set, but data.features are computed once, of each image as evaluation "
+            "sees it; freeze the network in the model instead (optim.groups) to augment."
+            for name, is_set in given.items()
+            if is_set
+        ]
+        if self.on_bad_example == "skip":
+            problems.append("data.features need every example: set data.on_bad_example='error'.")
+        return problems
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,10 @@ class FeatureReader:
         """Raises ValueError, from shapes alone, if there are no such features or no labels."""
         jax.eval_shape(self._row, variables, dict(batch))
 
+    def width(self, variables: Any, batch: Batch) -> int:
+        """Length of a row, from shapes alone; raises as `check`."""
+        return jax.eval_shape(self._row, variables, dict(batch))["feature_row"].shape[1]
+
     def _row(self, variables: Any, batch: Batch) -> dict[str, jax.Array]:
         if "label" not in batch or batch["label"].ndim != 1:
             raise ValueError(

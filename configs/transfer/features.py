@@ -1,4 +1,4 @@
-"""Cached features: a frozen base reads the stamps once, a linear classifier learns from what is kept.
+"""Cached features: a frozen base reads the stamps once, a classifier learns from what is kept.
 
 Feature extraction without augmentation, the first of the two ways of Chollet et al. 2017 ("Deep
 Learning with Python", section 5.3). The base runs once over each split, its pooled features are
@@ -71,7 +71,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train = dict(epochs=float(options.epochs), log_every=20, monitor="test/accuracy")
     if options.smoke:
         base = dict(name="vgg11_bn", width=4, stage_sizes=(1, 1), hidden=None)
-        config.data.update(name="digits", image_size=16)
+        config.data.update(name="digits", path="", image_size=16)
         config.data.options = {}
         config.data.features = dict(model=base)
         config.train = dict(steps=4, log_every=2, monitor="test/accuracy")

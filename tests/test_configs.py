@@ -17,6 +17,7 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 # Variants besides the default that take another path through the code.
 VARIANTS = {
     "lenet_digits": ["variant=paper"],
+    "features": ["hidden=16"],
     "resnet_cifar10": ["plain"],
     "stamps": ["tune=top,layer_decay=0.5", "variant=scratch,plain", "variant=frozen"],
 }

@@ -1,5 +1,6 @@
 """The only place where a string in a config becomes an object."""
 
+import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 import cvjax.models
@@ -21,7 +23,8 @@ from cvjax.config import (
     plain,
     stage_configs,
 )
-from cvjax.data.options import DataOptions, EvalOptions, FeatureOptions
+from cvjax.data.options import DataOptions, EvalOptions, FeatureOptions, WhitenOptions
+from cvjax.data.pipeline import Reading, train_batch
 from cvjax.data.source import Source, SourceInfo
 from cvjax.data.sources.arrays import Arrays
 from cvjax.data.sources.digits import Digits
@@ -37,9 +40,12 @@ from cvjax.evaluators.batches import Batches
 from cvjax.evaluators.detection_ap import DetectionAP
 from cvjax.evaluators.knn import NearestNeighbours
 from cvjax.evaluators.linear_probe import LinearProbe
+from cvjax.evaluators.multi_view import MultiView
 from cvjax.evaluators.samples import Samples
-from cvjax.image.augment import eval_transform, train_transform
+from cvjax.image.augment import MIXING, eval_transform, train_transform
 from cvjax.image.normalize import denormalize
+from cvjax.image.upsample import upsample
+from cvjax.image.whiten import Whitening, fit_whitening
 from cvjax.pretrained.fetch import cache_folder
 from cvjax.pretrained.origin import identity_of, variables_at
 from cvjax.pretrained.reshape import CONVERTERS
@@ -64,7 +70,7 @@ EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}
 # By the field `evaluator` of an entry of `evals`, for any task whose model has features.
 PROBES = {"knn": NearestNeighbours, "linear_probe": LinearProbe}
 # By the same field: what calls more of the task than `predict`.
-OF_TASK = {"samples": Samples}
+OF_TASK = {"multi_view": MultiView, "samples": Samples}
 
 
 def complete(config: ConfigDict) -> ConfigDict:
@@ -160,14 +166,19 @@ def experiment(
         _checked(lambda part=part: task.check(part.info))
 
     # Of data.features these are the frozen network's; the model sees what that one makes.
-    normalisation = {} if over else {"mean": data.mean, "std": data.std}
+    normalisation = {} if over else _normalisation(data, train_source)
+    augmentation = _checked(lambda: train_transform(data.augment, **normalisation))
+    evaluations = {
+        name: _with_views(evaluation, evals[name], task, data, augmentation, f"evals.{name}")
+        for name, evaluation in evaluations.items()
+    }
     return Experiment(
         config=record,
         seed=record["seed"],
         task=task,
         train_source=train_source,
         batch_size=data.batch_size,
-        train_transform=_checked(lambda: train_transform(data.augment, **normalisation)),
+        train_transform=augmentation,
         eval_transform=_checked(lambda: eval_transform(**normalisation)),
         preview_transform=_feature_picture if over else _preview(data),
         optim=optim,
@@ -325,6 +336,55 @@ def _preview(data: DataOptions) -> Callable[[Any, dict[str, Any]], dict[str, Any
     return preview
 
 
+def _normalisation(data: DataOptions, source: Source) -> dict[str, Any]:
+    """What follows augmentation, for `train_transform` and `eval_transform`."""
+    found: dict[str, Any] = {"mean": data.mean, "std": data.std}
+    if data.upsample is not None:
+        options = dict(data.upsample)
+        takes = [*inspect.signature(upsample).parameters][1:]
+        unknown = [name for name in options if name not in takes]
+        if unknown or "size" not in options:
+            wrong = unknown[0] if unknown else "size"
+            raise ConfigError(f"data.upsample: {wrong!r} of {takes}, of which size is needed.")
+        found["upsample_to"] = options
+    if data.whiten is not None:
+        options = make_options(WhitenOptions, data.whiten, "data.whiten")
+        if not isinstance(source, AbsentSource):
+            found["whitening"] = _fitted(options, data, source)
+    return found
+
+
+def _fitted(options: WhitenOptions, data: DataOptions, source: Source) -> Whitening:
+    count = min(options.examples, len(source))
+    view = _view(data, source, data.eval_view, "data.eval_view")
+    reading = Reading(batch_size=count, rows=np.arange(count), view=view)
+    images = train_batch(source, reading, 0, seed=0)["image"] / np.float32(255)
+    return _checked(lambda: fit_whitening(images, options.kind, epsilon=options.epsilon))
+
+
+def _with_views(
+    evaluation: Evaluation,
+    entry: EvalOptions,
+    task: Any,
+    data: DataOptions,
+    augmentation: Callable[..., Any],
+    where: str,
+) -> Evaluation:
+    """The evaluation, with what `multi_view` needs of training."""
+    if entry.evaluator != "multi_view":
+        return evaluation
+    mixing = [name for name in data.augment if name in MIXING]
+    augment = None if mixing or not data.augment else augmentation
+    given = {"task": task, "transform": _unchanged, "augment": augment}
+    try:
+        make_options(MultiView, entry.options, f"{where}.options", **given)  # checked now
+    except ConfigError as error:
+        also = f"\nViews cannot be the mixtures {mixing}." if mixing else ""
+        raise ConfigError(f"{where}.options: {error}{also}") from error
+    of_task = partial(evaluation.of_task, augment=augment)
+    return dataclasses.replace(evaluation, of_task=of_task)
+
+
 def _feature_picture(key: Any, batch: dict[str, Any]) -> dict[str, Any]:
     """Features [B, 1, 1, D], row by row in a grey square, the greatest of the batch white."""
     del key
@@ -358,14 +418,15 @@ def _features(
         whole = experiment(ConfigDict(network), stand_in_data=True, sources=sources)
     except ConfigError as error:
         raise ConfigError(f"data.features: {error}") from error
-    extract = FeatureExtractor(whole, options.feature)
-    seen = ("image_size", "channels", "mean", "std", "eval_view")
+    extract = FeatureExtractor(whole, options.feature, average=options.average)
+    seen = ("image_size", "channels", "mean", "std", "eval_view", "upsample")
     made_by = {
         "model": whole.config["model"],
         "init_from": options.init_from,
         "init_rules": options.init_rules,
         "weights": identity_of(options.init_from) if options.init_from else "random",
         "feature": options.feature,
+        "average": options.average,
         "seed": options.seed,
         **{name: record[name] for name in seen},
         "jax": jax.__version__,
@@ -424,7 +485,8 @@ def _asked(
         )
     if entry.evaluator in OF_TASK:
         cls, given = OF_TASK[entry.evaluator], {"task": task_class, "transform": _unchanged}
-        make_options(cls, entry.options, f"{where}.options", **given)  # checked now
+        if cls is not MultiView:  # that one needs the task, too
+            make_options(cls, entry.options, f"{where}.options", **given)  # checked now
         return {"of_task": partial(cls, **plain(entry.options))}
     if not hasattr(task_class, "features"):
         raise ConfigError(f"{where}.evaluator={entry.evaluator!r}: this task has no features.")

@@ -32,8 +32,8 @@ RUNGS = (
 )
 BOOK = dict(zip(RUNGS, (0.71, 0.82, 0.90, 0.96, 0.97)))
 STAMPS, FEATURES = "configs/transfer/stamps.py", "configs/transfer/features.py"
-_ONCE = ("--config.evals.test.every=1000000", "--config.train.checkpoint_every=1000000")
-_HEAD, _FINETUNE = "stage1_head", "stage2_finetune"
+ONCE = ("--config.evals.test.every=1000000", "--config.train.checkpoint_every=1000000")
+HEAD, FINETUNE = "stage1_head", "stage2_finetune"
 
 
 def on_folder(path: str = "") -> Claim:
@@ -63,7 +63,7 @@ def _training(config: str, path: str, seed: int) -> Training:
     # The split and the pictures differ from seed to seed; the programs are the same and are
     # compiled once.
     where = f",path={path}" if path else ""
-    return Training(config + where, (f"--config.data.options.seed={seed}", *_ONCE))
+    return Training(config + where, (f"--config.data.options.seed={seed}", *ONCE))
 
 
 def _scratch_rows(path: str) -> tuple[Row, ...]:
@@ -82,7 +82,7 @@ def _rows_of(base: str, path: str) -> tuple[Row, ...]:
     scratch = [_scratch(path, seed, plain=False) for seed in SEEDS]
     features = [_features(base, path, seed) for seed in SEEDS]
     recipes = [_recipe(base, path, seed) for seed in SEEDS]
-    head, tuned = (of_stage(name, _accuracy) for name in (_HEAD, _FINETUNE))
+    head, tuned = (of_stage(name, _accuracy) for name in (HEAD, FINETUNE))
     return (
         _level(f"{label}, {RUNGS[2]}", RUNGS[2], _alone(features), _accuracy),
         _level(f"{label}, {RUNGS[3]}", RUNGS[3], _alone(recipes), head),

@@ -1,5 +1,6 @@
 """Runs a claim, writes its result, and checks a committed result against claim and code."""
 
+import functools
 import hashlib
 import json
 import math
@@ -190,6 +191,8 @@ def _kept_runs(
     folder = ROOT / "runs" / "experiments" / name
     # Repetitions of one program compile it once.
     environment = {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), **environment}
+    # And load a config's data once to see whether it is there.
+    missing_of = functools.cache(lambda config: missing_data(Training(config)))
 
     def result_of(training: Training) -> dict[str, Any] | None:
         place = folder / hashlib.sha256(_command(training).encode()).hexdigest()[:12]
@@ -198,7 +201,8 @@ def _kept_runs(
             if finished_only:
                 return None
             shutil.rmtree(place, ignore_errors=True)  # of a call that was killed
-            run = _train_in(place, training, environment)
+            missing = missing_of(training.config)
+            run = _train_in(place, training, environment, missing=missing)
             if run["missing"]:
                 return run
             done = {key: run[key] for key in ("command", "minutes", "machine")}
@@ -235,13 +239,15 @@ def _differences(label: str, row: Row, ours: Value | None) -> list[str]:
 def _train(
     name: str, index: int, training: Training, environment: Mapping[str, str]
 ) -> dict[str, Any]:
-    return _train_in(_fresh_workdir(f"{name}_{index}" if index else name), training, environment)
+    workdir = _fresh_workdir(f"{name}_{index}" if index else name)
+    return _train_in(workdir, training, environment, missing=missing_data(training))
 
 
-def _train_in(workdir: Path, training: Training, environment: Mapping[str, str]) -> dict[str, Any]:
+def _train_in(
+    workdir: Path, training: Training, environment: Mapping[str, str], *, missing: str
+) -> dict[str, Any]:
     # Command, minutes, machine and records of the run; or what data it misses.
     how = {"command": _command(training), "minutes": None, "machine": None}
-    missing = missing_data(training)
     if missing:
         print(f"  {missing}", flush=True)
         return how | {"missing": missing}

@@ -7,10 +7,14 @@ kept in files, and later runs with the same base, size and split train within se
     apt-get install --no-install-recommends tuxpaint-stamps-default
     python launch.py --config configs/transfer/features.py --workdir runs/features
     ... --config configs/transfer/features.py:model=squeezenet1_1,hidden=256
-    ... --config configs/transfer/features.py:path=FOLDER         # your own class folders
+    ... --config configs/transfer/features.py:feature=stride8   # what an early layer is good for
+    ... --config configs/transfer/features.py:data=digits       # 8x8 scans, enlarged to 96
+    ... --config configs/transfer/features.py:path=FOLDER       # your own class folders
 
 `model` is one of `configs/transfer/stamps.py`, with the same weights. `random` leaves them random,
-to see what the architecture alone gives. `hidden` puts a layer of that width, with dropout of a
+to see what the architecture alone gives. `feature` is any of the base's maps, averaged over their
+places, to see where features begin to be of use and where they begin to be about ImageNet's classes
+alone. `hidden` puts a layer of that width, with dropout of a
 half, in front of the head, as the book does.
 """
 
@@ -28,8 +32,8 @@ BASES = {
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`model`, `size=96`, `batch=32`, `epochs=30`, `hidden=0`, `random`, `path` (class folders
-    instead of the stamps), `seed=0` (of the split, too), `smoke`."""
+    """`model`, `size=96`, `batch=32`, `epochs=30`, `hidden=0`, `random`, `feature=pooled`,
+    `data=stamps|digits`, `path` (class folders instead), `seed=0` (of the split, too), `smoke`."""
     options = parse_arg(
         arg,
         model="efficientnet_lite0",
@@ -38,12 +42,16 @@ def get_config(arg: str = "") -> ConfigDict:
         epochs=30,
         hidden=0,
         random=False,
+        feature="pooled",
+        data="stamps",
         path="",
         seed=0,
         smoke=False,
     )
     if options.model not in BASES:
         raise ValueError(f"--config: model={options.model!r}; one of {[*BASES]}.")
+    if options.data not in ("stamps", "digits"):
+        raise ValueError(f"--config: data={options.data!r}; stamps or digits, or path=FOLDER.")
     weights = BASES[options.model]
     config = ConfigDict()
     config.seed = options.seed
@@ -51,12 +59,12 @@ def get_config(arg: str = "") -> ConfigDict:
     if options.hidden:
         config.model = dict(name="mlp", hidden=(options.hidden,), dropout=0.5)
     config.task = dict(name="classification")
-    features = dict(model=dict(name=options.model))
+    features = dict(model=dict(name=options.model), feature=options.feature, average=True)
     if not options.random:
         features["init_from"] = f"fetch:{weights}"
         features["init_rules"] = (("head/.*", None), (".*", r"\g<0>"))
     config.data = dict(
-        name="folder" if options.path else "stamps",
+        name="folder" if options.path else options.data,
         path=options.path,
         options=dict(seed=options.seed, test_fraction=0.3),
         image_size=options.size,
@@ -66,6 +74,9 @@ def get_config(arg: str = "") -> ConfigDict:
         std=WEIGHTS[weights].std,
         features=features,
     )
+    if options.data == "digits":
+        config.data.image_size = 8  # as they are
+        config.data.upsample = dict(size=options.size)
     config.optim = dict(name="adam", lr=1e-3, schedule=dict(name="cosine"))
     config.evals = dict(test=dict(split="test", every=200))
     config.train = dict(epochs=float(options.epochs), log_every=20, monitor="test/accuracy")
@@ -74,6 +85,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config.data.update(name="digits", path="", image_size=16)
         config.data.options = {}
         config.data.features = dict(model=base)
+        config.data.upsample = None
         config.train = dict(steps=4, log_every=2, monitor="test/accuracy")
         config.evals.test.every = 2
     return config

@@ -17,6 +17,7 @@ class FeatureOptions:
         model: the network, a section as `model`.
         init_from, init_rules: its weights, as in the section `train`; without, they are random.
         feature: which of its features; maps are flattened.
+        average: maps are averaged over their places instead.
         seed: of whatever is random in it.
         cache: folder of the files; "" is `features` in cvjax's cache folder.
     """
@@ -25,8 +26,29 @@ class FeatureOptions:
     init_from: str = ""
     init_rules: tuple[tuple[str, str | None] | tuple[str, str, str], ...] = ()
     feature: str = "pooled"
+    average: bool = False
     seed: int = 0
     cache: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhitenOptions:
+    """`data.whiten`: what is learnt from `examples` drawn from the training split.
+
+    Attributes:
+        kind: "mean_image", "per_pixel", "pca" or "zca".
+        epsilon: added to each variance of images in [0, 1].
+        examples: how many images, at most; a whitening needs several times as many as an image has
+            values, and none of its variances is exact.
+    """
+
+    kind: str
+    epsilon: float = 1e-3
+    examples: int = 10000
+
+    def __post_init__(self) -> None:
+        if self.examples < 2:
+            raise ValueError(f"data.whiten.examples is {self.examples}; at least 2 are needed.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +70,10 @@ class DataOptions:
         eval_view: likewise in evaluation.
         augment: device-side augmentations by name, see `cvjax.image.augment`.
         mean, std: normalisation per channel, for images in [0, 1].
+        whiten: preprocessing learnt from the training split in the place of mean and std, such as
+            dict(kind="zca", epsilon=0.01); see WhitenOptions and `cvjax.image.whiten`.
+        upsample: enlarges images on the device as the last step, such as dict(size=224), see
+            `cvjax.image.upsample`.
         features: a network whose features replace the images, see FeatureOptions; None for none.
         on_bad_example: "error", or "skip" (counted and listed in skipped.log).
         workers: Grain worker processes; 0 reads in `threads` threads.
@@ -67,6 +93,8 @@ class DataOptions:
     augment: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     mean: float | tuple[float, ...] | None = None
     std: float | tuple[float, ...] | None = None
+    whiten: Mapping[str, Any] | None = None
+    upsample: Mapping[str, Any] | None = None
     features: Mapping[str, Any] | None = None
     on_bad_example: str = "error"
     workers: int = 0
@@ -86,6 +114,8 @@ class DataOptions:
         for name in ("train_view", "eval_view"):
             if self.in_memory and getattr(self, name) is not None:
                 problems.append(f"data.{name} is set, but data.in_memory decodes whole images.")
+        if self.whiten is not None and (self.mean is not None or self.std is not None):
+            problems.append("data.whiten takes the place of data.mean and data.std; drop them.")
         if self.features is not None:
             problems += self._problems_of_features()
         if self.in_memory and self.on_bad_example == "skip":
@@ -104,6 +134,8 @@ class DataOptions:
             for name, is_set in given.items()
             if is_set
         ]
+        if self.whiten is not None:
+            problems.append("data.features of whitened images are not kept; use data.mean, std.")
         if self.on_bad_example == "skip":
             problems.append("data.features need every example: set data.on_bad_example='error'.")
         return problems
@@ -114,7 +146,8 @@ class EvalOptions:
     """One entry of `evals`: `split` is evaluated each `every` steps (None: after every epoch).
 
     Attributes:
-        evaluator: "" for the task's own; "linear_probe" or "knn" for what can be learnt from the
+        evaluator: "" for the task's own; "multi_view" for predictions averaged over crops, mirror
+            images or augmentations; "linear_probe" or "knn" for what can be learnt from the
             model's features of the training split; "samples" for pictures that the task draws;
             see `cvjax.evaluators`.
         options: the evaluator's, such as dict(k=20).

@@ -40,10 +40,12 @@ class FeatureReader:
 
     Attributes:
         name: of the features, such as "pooled"; maps [B, H, W, C] are flattened.
+        average: maps are averaged over their places instead.
     """
 
     features: Features
     name: str
+    average: bool = False
 
     def read(
         self, variables: Any, batches: Iterable[Batch], *, num_examples: int | None = None
@@ -85,6 +87,8 @@ class FeatureReader:
                 f"There are {', '.join(sorted(known))}."
             )
         rows = known[self.name]
+        if self.average:
+            rows = rows.mean(axis=tuple(range(1, rows.ndim - 1)))
         return {"feature_row": rows.reshape(len(rows), -1).astype(jnp.float32)}
 
     @cached_property

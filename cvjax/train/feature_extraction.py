@@ -26,11 +26,11 @@ class FeatureExtractor:
         ValueError: when called, as `initial_state` and `FeatureReader.read`.
     """
 
-    def __init__(self, experiment: Experiment, feature: str) -> None:
+    def __init__(self, experiment: Experiment, feature: str, *, average: bool = False) -> None:
         self.experiment = experiment
         task, transform = experiment.task, experiment.eval_transform
         self._reader = FeatureReader(
-            lambda variables, batch: task.features(variables, transform(batch)), feature
+            lambda variables, batch: task.features(variables, transform(batch)), feature, average
         )
 
     @cached_property

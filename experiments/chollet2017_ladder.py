@@ -18,9 +18,9 @@ from experiments.claim import ROOT, Claim, Row, Training, last, of_stage
 NAME = "chollet2017_ladder"
 FIGURE = ROOT / "docs" / "figures" / f"{NAME}.png"
 BASES = {
+    "squeezenet1_1": "SqueezeNet 1.1",
     "efficientnet_lite0": "EfficientNet-Lite0",
     "mobilenet_v2": "MobileNetV2",
-    "squeezenet1_1": "SqueezeNet 1.1",
 }
 SEEDS = range(5)
 RUNGS = (
@@ -46,7 +46,7 @@ def on_folder(path: str = "") -> Claim:
 
 
 def _scratch(path: str, seed: int, *, plain: bool) -> Training:
-    config = f"{STAMPS}:variant=scratch,model=small_cnn,epochs=20{',plain' * plain}"
+    config = f"{STAMPS}:variant=scratch,model=small_cnn,epochs=12{',plain' * plain}"
     return _training(config, path, seed)
 
 
@@ -55,7 +55,7 @@ def _features(base: str, path: str, seed: int, *, random: bool = False) -> Train
 
 
 def _recipe(base: str, path: str, seed: int) -> Training:
-    config = f"{STAMPS}:model={base},head_epochs=8,epochs=4,tune=top"
+    config = f"{STAMPS}:model={base},head_epochs=6,epochs=3,tune=top"
     return _training(config, path, seed)
 
 

@@ -1,7 +1,9 @@
 """The only place where a string in a config becomes an object."""
 
+import dataclasses
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 import cvjax.models
@@ -21,11 +24,13 @@ from cvjax.config import (
     plain,
     stage_configs,
 )
-from cvjax.data.options import DataOptions, EvalOptions
+from cvjax.data.options import DataOptions, EvalOptions, FeatureOptions, WhitenOptions
+from cvjax.data.pipeline import Reading, train_batch
 from cvjax.data.source import Source, SourceInfo
 from cvjax.data.sources.arrays import Arrays
 from cvjax.data.sources.coco import Coco
 from cvjax.data.sources.digits import Digits
+from cvjax.data.sources.features import Features
 from cvjax.data.sources.folder import Folder
 from cvjax.data.sources.idx import Idx
 from cvjax.data.sources.loaded import Loaded
@@ -43,11 +48,14 @@ from cvjax.evaluators.knn import NearestNeighbours
 from cvjax.evaluators.latent_arithmetic import LatentArithmetic
 from cvjax.evaluators.linear_probe import LinearProbe
 from cvjax.evaluators.mode_coverage import ModeCoverage
+from cvjax.evaluators.multi_view import MultiView
 from cvjax.evaluators.samples import Samples
-from cvjax.image.augment import eval_transform, train_transform
+from cvjax.image.augment import MIXING, eval_transform, train_transform
 from cvjax.image.normalize import denormalize, normalize
-from cvjax.pretrained.fetch import WEIGHTS
-from cvjax.pretrained.origin import variables_at
+from cvjax.image.upsample import upsample
+from cvjax.image.whiten import Whitening, fit_whitening
+from cvjax.pretrained.fetch import WEIGHTS, cache_folder
+from cvjax.pretrained.origin import identity_of, variables_at
 from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.autoregressive import Autoregression
 from cvjax.tasks.classification import Classification
@@ -60,6 +68,7 @@ from cvjax.tasks.yolo import Yolo
 from cvjax.tasks.yolo_v1 import YoloV1
 from cvjax.train.checkpoint import Checkpoints
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
+from cvjax.train.feature_extraction import FeatureExtractor
 from cvjax.train.optim import OptimOptions
 from cvjax.train.setup import prepare
 
@@ -96,6 +105,7 @@ OF_TASK = {
     "importance_bound": ImportanceBound,
     "latent_arithmetic": LatentArithmetic,
     "mode_coverage": ModeCoverage,
+    "multi_view": MultiView,
     "samples": Samples,
 }
 
@@ -163,12 +173,15 @@ def experiment(
     sources = {} if sources is None else sources
     data, optim, ema, train, *eval_options = _options(config)
     evals = dict(zip(config.evals, eval_options))
+    over = _features(record["data"], data, sources) if data.features is not None else None
 
     def split(name: str) -> Source:
-        key = repr((sorted(record["data"].items()), name))
+        key = repr((sorted({**record["data"], "features": None}.items()), name))
         if key not in sources:
             sources[key] = source(data, name, stand_in=stand_in_data)
-        return sources[key]
+        if over is None or isinstance(sources[key], AbsentSource):
+            return sources[key]
+        return over(sources[key])
 
     train_source = split(data.train_split)
     task_class = _named(TASKS, config.task, "task")
@@ -191,23 +204,29 @@ def experiment(
     for part in (train_source, *(evaluation.source for evaluation in evaluations.values())):
         _checked(lambda part=part: task.check(part.info))
 
-    normalisation = {"mean": data.mean, "std": data.std}
+    # Of data.features these are the frozen network's; the model sees what that one makes.
+    normalisation = {} if over else _normalisation(data, train_source)
+    augmentation = _checked(lambda: train_transform(data.augment, **normalisation))
+    evaluations = {
+        name: _with_views(evaluation, evals[name], task, data, augmentation, f"evals.{name}")
+        for name, evaluation in evaluations.items()
+    }
     return Experiment(
         config=record,
         seed=record["seed"],
         task=task,
         train_source=train_source,
         batch_size=data.batch_size,
-        train_transform=_checked(lambda: train_transform(data.augment, **normalisation)),
+        train_transform=augmentation,
         eval_transform=_checked(lambda: eval_transform(**normalisation)),
-        preview_transform=_preview(data),
+        preview_transform=_feature_picture if over else _preview(data),
         optim=optim,
         train=train,
         ema=ema,
         evals=evaluations,
         evaluator=_evaluator(task_class, train_source.info),
-        train_view=_view(data, train_source, data.train_view, "data.train_view"),
-        eval_view=_view(data, train_source, data.eval_view, "data.eval_view"),
+        train_view=None if over else _view(data, train_source, data.train_view, "data.train_view"),
+        eval_view=None if over else _view(data, train_source, data.eval_view, "data.eval_view"),
         workers=data.workers,
         threads=data.threads,
         prefetch=data.prefetch,
@@ -356,6 +375,107 @@ def _preview(data: DataOptions) -> Callable[[Any, dict[str, Any]], dict[str, Any
     return preview
 
 
+def _normalisation(data: DataOptions, source: Source) -> dict[str, Any]:
+    """What follows augmentation, for `train_transform` and `eval_transform`."""
+    found: dict[str, Any] = {"mean": data.mean, "std": data.std}
+    if data.upsample is not None:
+        options = dict(data.upsample)
+        takes = [*inspect.signature(upsample).parameters][1:]
+        unknown = [name for name in options if name not in takes]
+        if unknown or "size" not in options:
+            wrong = unknown[0] if unknown else "size"
+            raise ConfigError(f"data.upsample: {wrong!r} of {takes}, of which size is needed.")
+        found["upsample_to"] = options
+    if data.whiten is not None:
+        options = make_options(WhitenOptions, data.whiten, "data.whiten")
+        if not isinstance(source, AbsentSource):
+            found["whitening"] = _fitted(options, data, source)
+    return found
+
+
+def _fitted(options: WhitenOptions, data: DataOptions, source: Source) -> Whitening:
+    count = min(options.examples, len(source))
+    view = _view(data, source, data.eval_view, "data.eval_view")
+    reading = Reading(batch_size=count, rows=np.arange(count), view=view)
+    images = train_batch(source, reading, 0, seed=0)["image"] / np.float32(255)
+    return _checked(lambda: fit_whitening(images, options.kind, epsilon=options.epsilon))
+
+
+def _with_views(
+    evaluation: Evaluation,
+    entry: EvalOptions,
+    task: Any,
+    data: DataOptions,
+    augmentation: Callable[..., Any],
+    where: str,
+) -> Evaluation:
+    """The evaluation, with what `multi_view` needs of training."""
+    if entry.evaluator != "multi_view":
+        return evaluation
+    mixing = [name for name in data.augment if name in MIXING]
+    augment = None if mixing or not data.augment else augmentation
+    given = {"task": task, "transform": _unchanged, "augment": augment}
+    try:
+        make_options(MultiView, entry.options, f"{where}.options", **given)  # checked now
+    except ConfigError as error:
+        also = f"\nViews cannot be the mixtures {mixing}." if mixing else ""
+        raise ConfigError(f"{where}.options: {error}{also}") from error
+    of_task = partial(evaluation.of_task, augment=augment)
+    return dataclasses.replace(evaluation, of_task=of_task)
+
+
+def _feature_picture(key: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """Features [B, 1, 1, D], row by row in a grey square, the greatest of the batch white."""
+    del key
+    rows = batch["image"].reshape(len(batch["image"]), -1)
+    side = math.isqrt(rows.shape[1] - 1) + 1
+    rows = jnp.pad(rows, ((0, 0), (0, side**2 - rows.shape[1])))
+    shown = rows / jnp.maximum(rows.max(), 1e-6)
+    return {**batch, "image": shown.reshape(-1, side, side, 1)}
+
+
+def _features(
+    record: Mapping[str, Any], data: DataOptions, sources: dict[str, Source]
+) -> Callable[[Source], Features]:
+    """What puts the features of `data.features` in the place of a source's images."""
+    options = make_options(FeatureOptions, data.features, "data.features")
+    images = {**record, "features": None}
+    network = {
+        "seed": options.seed,
+        "model": dict(options.model),
+        "task": {"name": "classification"},
+        "data": images,
+        "optim": {"lr": 0.0},
+        "train": {
+            "steps": 1,
+            "monitor": "",
+            "init_from": options.init_from,
+            "init_rules": options.init_rules,
+        },
+    }
+    try:
+        whole = experiment(ConfigDict(network), stand_in_data=True, sources=sources)
+    except ConfigError as error:
+        raise ConfigError(f"data.features: {error}") from error
+    extract = FeatureExtractor(whole, options.feature, average=options.average)
+    seen = ("image_size", "channels", "mean", "std", "eval_view", "upsample")
+    made_by = {
+        "model": whole.config["model"],
+        "init_from": options.init_from,
+        "init_rules": options.init_rules,
+        "weights": identity_of(options.init_from) if options.init_from else "random",
+        "feature": options.feature,
+        "average": options.average,
+        "seed": options.seed,
+        **{name: record[name] for name in seen},
+        "jax": jax.__version__,
+    }
+    cache = Path(options.cache).expanduser() if options.cache else cache_folder() / "features"
+    return lambda found: Features(
+        found, extract=extract, width=lambda: extract.width, made_by=made_by, cache=cache
+    )
+
+
 def _view(
     data: DataOptions, source: Source, view: Mapping[str, Any] | None, field: str
 ) -> View | None:
@@ -409,7 +529,8 @@ def _asked(
             judged = {"judge": _judge(options.pop("judge", ""), f"{where}.options.judge", info)}
             make_options(cls, options, f"{where}.options", **given, **judged)
             return {"of_task": partial(cls, **judged, **options)}
-        make_options(cls, options, f"{where}.options", **given)  # checked now
+        if cls is not MultiView:  # that one needs the task, too
+            make_options(cls, options, f"{where}.options", **given)  # checked now
         return {"of_task": partial(cls, **options)}
     if not hasattr(task_class, "features"):
         raise ConfigError(f"{where}.evaluator={entry.evaluator!r}: this task has no features.")

@@ -18,6 +18,7 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 VARIANTS = {
     "lenet_digits": ["variant=paper"],
     "localization_scenes": ["landmarks"],
+    "features": ["hidden=16"],
     "resnet_cifar10": ["plain"],
     "stamps": ["tune=top,layer_decay=0.5", "variant=scratch,plain", "variant=frozen"],
 }

@@ -8,9 +8,10 @@
 Whatever the order in which they are named, augmentations are applied in this one:
   1. movements (`GEOMETRIC`), multiplied into one matrix and applied by one resampling;
   2. colour, then noise, on values in [0, 1], clipped to [0, 1];
-  3. normalisation by `mean` and `std`;
+  3. normalisation by `mean` and `std`, then `whitening`;
   4. cutout, whose 0 is therefore the mean colour;
-  5. mixup and cutmix, with the example before it in the (shuffled) batch as the partner.
+  5. mixup and cutmix, with the example before it in the (shuffled) batch as the partner;
+  6. enlarging by `upsample_to`.
 
 Options are those of the function in `AUGMENTATIONS`, and each also takes `p`, the probability
 that an example gets it (flips: 0.5, the others: 1). Besides augmentations,
@@ -33,7 +34,9 @@ from cvjax.image.image_data_generator import image_data_generator
 from cvjax.image.matrix import Matrix, compose, identity
 from cvjax.image.normalize import normalize, to_float
 from cvjax.image.options import Number, check_number
+from cvjax.image.upsample import upsample
 from cvjax.image.warp import move_whole_pixels, warp
+from cvjax.image.whiten import Whitening
 
 Batch = dict[str, Any]
 Augment = Mapping[str, Any]  # name -> options (a mapping), as in the example above
@@ -75,13 +78,17 @@ def train_transform(
     *,
     mean: Number | Sequence[Number] | None = None,
     std: Number | Sequence[Number] | None = None,
+    whitening: Whitening | None = None,
+    upsample_to: Mapping[str, Any] | None = None,
 ) -> Callable[[Key[Array, ""], Batch], Batch]:
     """The function `(key, batch) -> batch` that training applies to every batch.
 
     `batch["image"]` is uint8 [B,H,W,C], or float in [0, 1]; it becomes float32, augmented and
-    normalised, of the same shape. Example i is drawn with `fold_in(key, i)`, i its place in the
-    global batch, so the result is the same on one device and on many. mixup and cutmix add
-    `mixed_label` [B] and `mix_weight` [B]; where both are named, each example gets either.
+    normalised, of the same shape unless `upsample_to` (options of
+    `cvjax.image.upsample.upsample`) enlarges it. Example i is drawn with `fold_in(key, i)`, i its
+    place in the global batch, so the result is the same on one device and on many. mixup and
+    cutmix add `mixed_label` [B] and `mix_weight` [B]; where both are named, each example gets
+    either.
 
     Raises:
         ValueError: for an unknown augmentation or option (with the nearest known one) or a
@@ -98,10 +105,14 @@ def train_transform(
         images = jnp.asarray(batch["image"])
         keys = example_keys(key, len(images))
         images = jax.vmap(
-            lambda key, image: augment_image(key, image, augment, mean=mean, std=std)
+            lambda key, image: augment_image(
+                key, image, augment, mean=mean, std=std, whitening=whitening
+            )
         )(keys, images)
         batch = {**batch, "image": images}
-        return _mix(keys, batch, augment) if any(name in augment for name in MIXING) else batch
+        if any(name in augment for name in MIXING):
+            batch = _mix(keys, batch, augment)
+        return _enlarged(batch, upsample_to)
 
     return transform
 
@@ -110,8 +121,11 @@ def eval_transform(
     *,
     mean: Number | Sequence[Number] | None = None,
     std: Number | Sequence[Number] | None = None,
+    whitening: Whitening | None = None,
+    upsample_to: Mapping[str, Any] | None = None,
 ) -> Callable[[Batch], Batch]:
-    """The function `batch -> batch` that evaluation applies: to [0, 1] and normalised, no more.
+    """The function `batch -> batch` that evaluation applies: to [0, 1] and normalised as
+    `train_transform` does, no more.
 
     Raises:
         ValueError: where mean or std is no number, or std is not positive.
@@ -119,7 +133,9 @@ def eval_transform(
     _check_values({}, mean, std)
 
     def transform(batch: Batch) -> Batch:
-        return {**batch, "image": _normalize(to_float(jnp.asarray(batch["image"])), mean, std)}
+        image = _normalize(to_float(jnp.asarray(batch["image"])), mean, std)
+        image = image if whitening is None else whitening(image)
+        return _enlarged({**batch, "image": image}, upsample_to)
 
     return transform
 
@@ -131,6 +147,7 @@ def augment_image(
     *,
     mean: Number | Sequence[Number] | None = None,
     std: Number | Sequence[Number] | None = None,
+    whitening: Whitening | None = None,
 ) -> Float[Array, "h w c"]:
     """One image [H,W,C], uint8 or float in [0, 1], after steps 1 to 4 of this file's docstring.
 
@@ -154,6 +171,7 @@ def augment_image(
     for name, function in PIXELS.items():
         image = _maybe(function, name, key, image, augment)
     image = _normalize(image, mean, std)
+    image = image if whitening is None else whitening(image)
     for name, function in ERASING.items():
         image = _maybe(function, name, key, image, augment)
     return image
@@ -212,6 +230,12 @@ def _mix(keys: Key[Array, "b"], batch: Batch, augment: Augment) -> Batch:
         "mixed_label": jnp.roll(labels, 1, axis=0),
         "mix_weight": weights,
     }
+
+
+def _enlarged(batch: Batch, upsample_to: Mapping[str, Any] | None) -> Batch:
+    if upsample_to is None:
+        return batch
+    return {**batch, "image": upsample(batch["image"], **upsample_to)}
 
 
 def _maybe(

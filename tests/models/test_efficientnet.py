@@ -70,6 +70,14 @@ def test_training_drops_branches_and_pooled_channels():
         assert any(np.any(draws[0] != draw) for draw in draws) == changes
 
 
+@pytest.mark.parametrize(("classes", "limit"), [(10, 1000**-0.5), (4000, 4000**-0.5)])
+def test_a_small_head_starts_as_unsure_as_one_of_imagenet(classes, limit):
+    model = create("efficientnet_b0", num_classes=classes, stage_sizes=())
+    x = jnp.zeros((1, 16, 16, 3))
+    kernel = jax.jit(lambda: model.init(jax.random.key(1), x, train=False))()["params"]["head"]
+    assert float(jnp.abs(kernel["kernel"]).max()) == pytest.approx(limit, rel=1e-2)
+
+
 def test_same_padding_and_symmetric_padding_differ_by_a_pixel():
     # On even sizes TensorFlow pads a 3x3 window of stride 2 below and right alone.
     x = jnp.zeros((1, 16, 16, 3)).at[:, 0, 0].set(1)

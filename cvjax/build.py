@@ -40,6 +40,7 @@ from cvjax.pretrained.origin import variables_at
 from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
+from cvjax.tasks.two_stage_detection import TwoStageDetection
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
 
@@ -52,7 +53,11 @@ SOURCES = {
     "stamps": Stamps,
     "tfds": Tfds,
 }
-TASKS = {"classification": Classification, "detection": Detection}
+TASKS = {
+    "classification": Classification,
+    "detection": Detection,
+    "two_stage_detection": TwoStageDetection,
+}
 # By the class attribute `evaluator` of a task; one without it is judged by its metrics alone.
 EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}
 # By the field `evaluator` of an entry of `evals`, for any task whose model has features.

@@ -13,12 +13,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from cvjax.losses.classification import mean
 from cvjax.losses.detection import sigmoid_focal_loss, smooth_l1
-from cvjax.metrics.classification import Mean
 from cvjax.ops.box_coding import decode_boxes, encode_boxes
 from cvjax.ops.boxes import pairwise_iou
 from cvjax.ops.matching import BACKGROUND, match_anchors
-from cvjax.ops.nms import nms
 from cvjax.tasks.class_count import check_class_count
+from cvjax.tasks.detections import (
+    best_detections,
+    detection_metrics,
+    require_boxes,
+    with_area,
+)
 
 Tree = Mapping[str, Any]
 
@@ -97,12 +101,7 @@ class Detection:
             ValueError: if the batch has no boxes.
         """
         del ema
-        missing = [name for name in ("boxes", "box_label", "box_valid") if name not in batch]
-        if missing:
-            raise ValueError(
-                f"detection: the batch has no {missing}, only {sorted(batch)}. Use a source of "
-                "boxes, such as scenes."
-            )
+        require_boxes(batch, "detection")
         collections = [name for name in variables if name != "params"]
         (outputs, _), mutated = self.model.apply(
             variables, batch["image"], train=True, rngs=rngs, mutable=collections
@@ -136,11 +135,9 @@ class Detection:
         valid: Bool[Array, " n"],
         anchors: Float[Array, "m 4"],
     ) -> tuple[Array, Array, Array]:
-        # A box without area has no code, and an anchor that it claimed would spoil the loss.
-        valid = valid & jnp.all(boxes[:, 2:] > boxes[:, :2], axis=-1)
         matches = match_anchors(
             pairwise_iou(boxes, anchors),
-            valid,
+            with_area(boxes, valid),
             high=self.high,
             low=self.low,
             low_quality=self.low_quality,
@@ -198,24 +195,18 @@ class Detection:
             boxes = jnp.clip(boxes, 0, jnp.tile(extent[::-1], 2)[None])
             found.append((boxes, pair % classes, score))
         boxes, label, score = (jnp.concatenate(parts) for parts in zip(*found))
-        alive = jnp.where(score > self.min_score, score, -jnp.inf)
-        kept, valid = nms(
-            boxes, alive, label, iou_threshold=self.nms_iou, max_outputs=self.max_detections
+        return best_detections(
+            boxes,
+            label,
+            score,
+            min_score=self.min_score,
+            nms_iou=self.nms_iou,
+            max_detections=self.max_detections,
         )
-        return {
-            "detected_boxes": jnp.where(valid[:, None], boxes[kept], 0.0),
-            "detected_label": jnp.where(valid, label[kept], 0),
-            "detected_score": jnp.where(valid, score[kept], 0.0),
-            "detected_valid": valid,
-        }
 
     def metrics(self) -> type[clu.metrics.Collection]:
-        """What is measured besides average precision: `detections`, the mean number an image."""
-
-        def count(detected_valid: Bool[Array, "b d"], **_: Any) -> Float[Array, " b"]:
-            return detected_valid.sum(axis=1).astype(jnp.float32)
-
-        return clu.metrics.Collection.create(detections=Mean.of(count))
+        """As `detection_metrics` says."""
+        return detection_metrics()
 
 
 def _rows(x: Float[Array, "b h w a c"]) -> Float[Array, "b m c"]:

@@ -38,7 +38,8 @@ class ResNet(nn.Module):
 
     The first block of every stage but the first halves the map and doubles the width.
     `stem`: "imagenet" = 7x7 stride 2, "deep" = three 3x3 of which the first has stride 2, both
-    with a 3x3 max-pool stride 2 behind; "cifar" = 3x3 stride 1.
+    with a 3x3 max-pool stride 2 behind; "cifar" = 3x3 stride 1; "none": the image is the map of
+    another network, whose last stage this is.
     `shortcut`: where a block changes the shape, "projection" = 1x1 convolution and BN (the
     paper's option B), "pool" = the same behind a 2x2 average pool that takes the stride, "pad" =
     every second pixel and zero channels (option A); "none" = plain.
@@ -58,7 +59,7 @@ class ResNet(nn.Module):
     stage_sizes: tuple[int, ...]
     block: Literal["basic", "bottleneck"]
     width: int = 64
-    stem: Literal["imagenet", "deep", "cifar"] = "imagenet"
+    stem: Literal["imagenet", "deep", "cifar", "none"] = "imagenet"
     shortcut: Shortcut = "projection"
     groups: int = 1
     group_width: int | None = None
@@ -79,7 +80,7 @@ class ResNet(nn.Module):
         features = {}
         stride = 1
         x = self._stem(image, train=train)
-        if self.stem != "cifar":
+        if self.stem not in ("cifar", "none"):
             features["stride2"] = x
             x = max_pool(x, window=3, stride=2, padding=1)
             stride = 4
@@ -121,6 +122,8 @@ class ResNet(nn.Module):
         return head(x), features
 
     def _stem(self, x: Array, *, train: bool) -> Array:
+        if self.stem == "none":
+            return x.astype(self.dtype)
         if self.stem == "deep":
             convs = [(self.width // 2, 3, 2), (self.width // 2, 3, 1), (self.width, 3, 1)]
         else:

@@ -1,0 +1,75 @@
+"""Faster R-CNN on scenes of handwritten digits: made as they are asked for, nothing to download.
+
+Ren et al. 2015, "Faster R-CNN", https://arxiv.org/abs/1506.01497, on a feature pyramid (Lin et al.
+2016, https://arxiv.org/abs/1612.03144). A narrow ResNet-18 from scratch, a pyramid of strides 4, 8
+and 16, regions read at stride 4; pictures of 128 pixels with 1 to 12 digits of 10 classes.
+
+    python launch.py --config configs/detection/faster_rcnn_scenes.py --workdir runs/faster_rcnn
+
+Not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+from cvjax.config import parse_arg
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`backbone=resnet18` (any with maps of strides 4 to 16), `steps`, `batch`, `lr`, `smoke`."""
+    options = parse_arg(arg, backbone="resnet18", steps=1500, batch=16, lr=2e-3, smoke=False)
+    config = ConfigDict()
+    config.seed = 0
+    config.model = dict(
+        name="fasterrcnn",
+        backbone=dict(name=options.backbone),
+        strides=(4, 8, 16),
+        anchor_sizes=((16,), (32,), (64,), (128,)),
+        width=48,
+        hidden=128,
+        roi_size=7,
+        roi_samples=1,
+        roi_aligned=True,
+    )
+    if options.backbone == "resnet18":
+        config.model.backbone.update(width=16, stage_sizes=(2, 2, 2))
+    config.task = dict(
+        name="two_stage_detection",
+        rpn_high=0.5,
+        rpn_samples=128,
+        train_candidates=200,
+        candidates=200,
+        train_proposals=64,
+        proposals=64,
+        roi_samples=32,
+        roi_positive_share=0.5,
+        max_detections=30,
+    )
+    config.data = dict(
+        name="scenes",
+        image_size=128,
+        channels=3,
+        batch_size=options.batch,
+        mean=0.5,
+        std=0.25,
+    )
+    config.optim = dict(
+        name="adamw",
+        lr=options.lr,
+        weight_decay=1e-4,
+        clip_norm=10.0,
+        schedule=dict(name="cosine", warmup=0.3),
+    )
+    config.evals = dict(test=dict(split="test", every=500))
+    config.train = dict(
+        steps=options.steps, log_every=20, checkpoint_every=500, monitor="test/AP50"
+    )
+    if options.smoke:
+        config.model.backbone.update(width=8, stage_sizes=(1, 1, 1))
+        config.model.update(width=8, hidden=8, roi_size=3)
+        config.task.update(candidates=20, train_candidates=20, proposals=8, train_proposals=8)
+        config.task.update(roi_samples=8)
+        config.data.update(image_size=64, batch_size=4, options=dict(num_examples=8))
+        config.optim.schedule = dict(name="constant")
+        config.evals.test.every = 2
+        config.train = dict(steps=2, log_every=1, monitor="test/AP50")
+    return config

@@ -1,0 +1,63 @@
+"""What tasks of detection share: what they ask of a batch, and how the best boxes are chosen."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import clu.metrics
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from cvjax.metrics.classification import Mean
+from cvjax.ops.nms import nms
+
+
+def require_boxes(batch: Mapping[str, Any], task: str) -> None:
+    """Checks that `batch` has boxes to learn from.
+
+    Raises:
+        ValueError: if it lacks `boxes`, `box_label` or `box_valid`.
+    """
+    missing = [name for name in ("boxes", "box_label", "box_valid") if name not in batch]
+    if missing:
+        raise ValueError(
+            f"{task}: the batch has no {missing}, only {sorted(batch)}. Use a source of boxes, "
+            "such as scenes."
+        )
+
+
+def with_area(boxes: Float[Array, "*b 4"], valid: Bool[Array, "*b"]) -> Bool[Array, "*b"]:
+    """Which of the `valid` boxes have an area: one without has no finite code to be learnt."""
+    return valid & jnp.all(boxes[..., 2:] > boxes[..., :2], axis=-1)
+
+
+def best_detections(
+    boxes: Float[Array, "m 4"],
+    label: Int[Array, " m"],
+    score: Float[Array, " m"],
+    *,
+    min_score: float,
+    nms_iou: float,
+    max_detections: int,
+) -> dict[str, Array]:
+    """`detected_boxes` [D, 4], `detected_label`, `detected_score`, `detected_valid` [D] of a picture.
+
+    D is `max_detections`; by descending score above `min_score`, padding (all 0) last. Of two of a
+    class that overlap by more than `nms_iou` the better one stays.
+    """
+    alive = jnp.where(score > min_score, score, -jnp.inf)
+    kept, valid = nms(boxes, alive, label, iou_threshold=nms_iou, max_outputs=max_detections)
+    return {
+        "detected_boxes": jnp.where(valid[:, None], boxes[kept], 0.0),
+        "detected_label": jnp.where(valid, label[kept], 0),
+        "detected_score": jnp.where(valid, score[kept], 0.0),
+        "detected_valid": valid,
+    }
+
+
+def detection_metrics() -> type[clu.metrics.Collection]:
+    """What is measured besides average precision: `detections`, the mean number an image."""
+
+    def count(detected_valid: Bool[Array, "b d"], **_: Any) -> Float[Array, " b"]:
+        return detected_valid.sum(axis=1).astype(jnp.float32)
+
+    return clu.metrics.Collection.create(detections=Mean.of(count))

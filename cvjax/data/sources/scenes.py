@@ -11,7 +11,7 @@ Debian's tuxpaint-stamps-default instead, where that is installed.
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,7 +81,8 @@ class Scenes:
     Attributes:
         split: "train", "validation" or "test".
         image_size: side of the picture, pixels.
-        num_examples: None for 4,000 of "train", 500 of the others.
+        num_examples: of every split, or by split, as {"train": 20}; what is not said is 4,000 of
+            "train" and 500 of the others.
         min_objects, max_objects: the number of objects is drawn evenly between them; a crowded
             picture may get fewer than were drawn, never none.
         size: longer side of a glyph before it is turned, as a share of the picture's, log-uniform.
@@ -97,7 +98,7 @@ class Scenes:
     _: dataclasses.KW_ONLY
     image_size: int = 128
     channels: int = 3
-    num_examples: int | None = None
+    num_examples: int | Mapping[str, int] | None = None
     min_objects: int = 1
     max_objects: int = 12
     size: tuple[float, float] = (0.14, 0.45)
@@ -119,7 +120,11 @@ class Scenes:
             problems.append(f"image_size={self.image_size} must be at least 16 pixels.")
         if self.channels not in (1, 3):
             problems.append(f"channels={self.channels} must be 1 or 3.")
-        if self.num_examples is not None and self.num_examples < 1:
+        if isinstance(self.num_examples, Mapping):
+            strange = [name for name in self.num_examples if name not in SPLIT_SIZES]
+            if strange:
+                problems.append(f"num_examples names {strange}; splits are {list(SPLIT_SIZES)}.")
+        if len(self) < 1:
             problems.append(f"num_examples={self.num_examples} must be at least 1.")
         if not 1 <= self.min_objects <= self.max_objects:
             problems.append(
@@ -164,7 +169,10 @@ class Scenes:
         )
 
     def __len__(self) -> int:
-        return self.num_examples or SPLIT_SIZES[self.split]
+        given = self.num_examples
+        if isinstance(given, Mapping):
+            given = given.get(self.split)
+        return SPLIT_SIZES.get(self.split, 1) if given is None else given
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         scene = self._scene(index)

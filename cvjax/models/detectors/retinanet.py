@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.backbone_maps import select_maps
 from cvjax.nn.feature_pyramid import FeaturePyramid
 from cvjax.nn.norm_kinds import Norm, normalize
 from cvjax.ops.anchors import grid_anchors
@@ -67,11 +68,7 @@ class RetinaNet(nn.Module):
                 f"(strides {self.strides}, extra_levels={self.extra_levels}). Give one a level."
             )
         _, features = self.backbone(image, train=train)
-        missing = [f"stride{s}" for s in self.strides if f"stride{s}" not in features]
-        if missing:
-            known = sorted(name for name in features if name.startswith("stride"))
-            raise ValueError(f"model.strides: the backbone has no {missing}; it has {known}.")
-        maps = [features[f"stride{s}"] for s in self.strides]
+        maps = select_maps(features, self.strides)
         pyramid = FeaturePyramid(self.width, self.extra_levels, self.dtype, name="pyramid")(maps)
 
         per_place = self.octave_scales * len(self.aspects)

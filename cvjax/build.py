@@ -40,6 +40,7 @@ from cvjax.pretrained.origin import variables_at
 from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
+from cvjax.tasks.multibox_detection import MultiBoxDetection
 from cvjax.tasks.two_stage_detection import TwoStageDetection
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
 from cvjax.train.optim import OptimOptions
@@ -56,6 +57,7 @@ SOURCES = {
 TASKS = {
     "classification": Classification,
     "detection": Detection,
+    "multibox_detection": MultiBoxDetection,
     "two_stage_detection": TwoStageDetection,
 }
 # By the class attribute `evaluator` of a task; one without it is judged by its metrics alone.

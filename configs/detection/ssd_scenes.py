@@ -54,7 +54,8 @@ def get_config(arg: str = "") -> ConfigDict:
     )
     if options.smoke:
         config.model.backbone.update(width=8, stage_sizes=(1, 1, 1))
-        config.data.update(image_size=64, batch_size=4, options=dict(num_examples=8))
+        config.data.update(image_size=64, batch_size=4)
+        config.data.options = dict(num_examples=8)
         config.optim.schedule = dict(name="constant")
         config.evals.test.every = 2
         config.train = dict(steps=2, log_every=1, monitor="test/AP50")

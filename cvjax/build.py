@@ -62,6 +62,7 @@ from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
 from cvjax.tasks.gan import GAN
 from cvjax.tasks.localization import Localization
+from cvjax.tasks.multibox_detection import MultiBoxDetection
 from cvjax.tasks.two_stage_detection import TwoStageDetection
 from cvjax.tasks.vae import VAETask
 from cvjax.tasks.yolo import Yolo
@@ -90,6 +91,7 @@ TASKS = {
     "detection": Detection,
     "gan": GAN,
     "localization": Localization,
+    "multibox_detection": MultiBoxDetection,
     "two_stage_detection": TwoStageDetection,
     "vae": VAETask,
     "yolo": Yolo,

@@ -42,7 +42,7 @@ def create(name: str, **fields: Any) -> nn.Module:
         raise ValueError(f"no model is called {name!r}.{_nearest(name, variants)}")
     cls, preset = variants[name]
     known = {f.name: f for f in dataclasses.fields(cls) if f.name not in ("parent", "name")}
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in {**preset, **fields}.items()}
+    fields = {k: _tuples(v) for k, v in {**preset, **fields}.items()}
     hints = typing.get_type_hints(cls)
     for field, value in fields.items():
         if hints.get(field) is nn.Module and isinstance(value, (str, Mapping)):
@@ -125,6 +125,11 @@ def _variants() -> dict[str, tuple[type[nn.Module], dict[str, Any]]]:
                 raise ValueError(f"two files name a model {name!r}: {origin[name]}, {module.name}")
             found[name], origin[name] = variant, module.name
     return found
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, which a config that was read from a file has, become tuples at any depth."""
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _nearest(name: str, known: typing.Iterable[str]) -> str:

@@ -46,8 +46,15 @@ class InvertedResidual(nn.Module):
     epsilon: float = 1e-5
     dtype: Any = jnp.float32
 
-    @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
+        return self.with_expansion(x, train=train)[0]
+
+    @nn.compact
+    def with_expansion(
+        self, x: Float[Array, "b h w c"], *, train: bool
+    ) -> tuple[Float[Array, "b h2 w2 d"], Float[Array, "b _h _w e"]]:
+        """(the block's output, the map behind its first convolution)."""
+
         def conv(name: str, channels: int, **fields: Any) -> ConvNorm:
             shared = {"momentum": self.momentum, "epsilon": self.epsilon, "dtype": self.dtype}
             return ConvNorm(channels, padding=self.padding, name=name, **shared, **fields)
@@ -57,9 +64,11 @@ class InvertedResidual(nn.Module):
         y, widens = x, self.expanded != x.shape[-1]
         if self.fused:
             y = conv("expand", self.expanded if widens else self.channels, **across)(y, train=train)
+            expansion = y
         else:
             if widens:
                 y = conv("expand", self.expanded, **inside)(y, train=train)
+            expansion = y
             depthwise = conv("depthwise", self.expanded, groups=self.expanded, **across)
             y = depthwise(y, train=train)
         if self.squeeze is not None:
@@ -73,5 +82,5 @@ class InvertedResidual(nn.Module):
         if widens or not self.fused:
             y = conv("project", self.channels, activation=lambda y: y)(y, train=train)
         if x.shape != y.shape:
-            return y
-        return x + DropPath(self.drop_rate, name="drop_path")(y, train=train)
+            return y, expansion
+        return x + DropPath(self.drop_rate, name="drop_path")(y, train=train), expansion

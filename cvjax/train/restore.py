@@ -245,6 +245,27 @@ def continue_from(origin: str, like: Any) -> Restored:
         checkpoints.close()
 
 
+def saved_variables(origin: str | Path, which: str = "best") -> tuple[Path, dict[str, Any]]:
+    """(checkpoint folder, variables of the model in it): {"params": ..., "batch_stats": ...}.
+
+    `origin` is a workdir, whose `which` checkpoint ("best", "latest" or a step) is read, or one
+    checkpoint folder. Moving averages where the run kept them; whole on the first device.
+
+    Raises:
+        CheckpointError: if there is no such checkpoint or it is damaged.
+    """
+    folder = checkpoint_folder(str(origin), which)
+    found = _found_variables(folder)
+    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    wanted = {
+        stored_at: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+        for (shape, dtype), stored_at in found.values()
+    }
+    arrays = _read(folder, wanted)
+    flat = {path: arrays[stored_at] for path, (_, stored_at) in found.items()}
+    return folder, traverse_util.unflatten_dict(flat, sep="/")
+
+
 def checkpoint_folder(origin: str, which: str) -> Path:
     """The checkpoint folder that `origin` means, verified: itself, or the workdir's `which` one."""
     path = Path(origin).expanduser().absolute()

@@ -138,3 +138,20 @@ def test_an_untouched_object_claims_no_anchor():
     np.testing.assert_array_equal(got, [matching.BACKGROUND, 1, matching.BACKGROUND])
     got = match(overlap, jnp.zeros(2, bool))
     np.testing.assert_array_equal(got, [matching.BACKGROUND] * 3)
+
+
+def test_default_boxes_go_to_objects_by_iou_and_then_by_claim():
+    overlap = np.array(
+        [[0.6, 0.5, 0.1, 0.0], [0.7, 0.2, 0.3, 0.0], [0.9, 0.9, 0.9, 0.9], [0.0, 0.0, 0.0, 0.0]],
+        np.float32,
+    )
+    match = jax.jit(functools.partial(matching.match_default_boxes, threshold=0.5))
+    valid = jnp.array([True, True, False, True])
+    # Both claim the first box and the last of them gets it; the last object touches nothing.
+    np.testing.assert_array_equal(match(overlap, valid), [1, 0, -1, -1])
+    # An object takes its best box away from one that overlaps it more, whatever the threshold.
+    np.testing.assert_array_equal(
+        match(np.array([[0.9, 0.8], [0.4, 0.45]], np.float32), jnp.ones(2, bool)), [0, 1]
+    )
+    np.testing.assert_array_equal(match(overlap, jnp.zeros(4, bool)), [-1] * 4)
+    assert match(np.zeros((0, 3), np.float32), jnp.zeros(0, bool)).tolist() == [-1] * 3

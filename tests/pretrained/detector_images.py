@@ -1,7 +1,7 @@
 """What the goldens of torchvision's detectors were made of: weights, two pictures, their objects.
 
 The pictures differ in size; torchvision resizes them (the shorter side to 128, the longer to at
-most 192) and pads them with zeros.
+most 192; SSD: both to `side`) and pads them with zeros.
 """
 
 import json
@@ -10,6 +10,7 @@ import named_weights
 import numpy as np
 
 SIDE = 192
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def load(path):
@@ -32,13 +33,13 @@ def scales(spec, sizes):
     return np.array(scale)[:, [1, 0, 1, 0]]
 
 
-def batch(spec, sizes):
-    images = np.zeros((2, SIDE, SIDE, 3), np.float32)
+def batch(spec, sizes, *, side=SIDE, mean=MEAN, std=STD):
+    images = np.zeros((2, side, side, 3), np.float32)
     boxes = np.zeros((2, 3, 4), np.float32)
     label, valid = np.zeros((2, 3), np.int32), np.zeros((2, 3), bool)
     for i, (shape, (height, width)) in enumerate(zip(spec["shapes"], sizes)):
         image = (named_weights.image([1, *shape], f"input{i}")[0].astype(np.float64) + 1) / 2
-        image = (image - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+        image = (image - np.array(mean)) / np.array(std)
         images[i, :height, :width] = _resized(image, height, width)
     for i, (target, scale) in enumerate(zip(spec["targets"], scales(spec, sizes))):
         count = len(target["labels"])

@@ -1,6 +1,7 @@
 """MobileNet v3 (Howard et al. 2019, https://arxiv.org/abs/1905.02244, tables 1 and 2).
 
-Parameters at 1000 classes, as in torchvision: large 5,483,032, small 2,542,856.
+Parameters at 1000 classes, as in torchvision: large 5,483,032, small 2,542,856. `_reduced` is the
+large one whose last stage is half as wide (section 6.3), the backbone of detectors.
 """
 
 from typing import Any
@@ -20,7 +21,11 @@ class MobileNetV3(nn.Module):
 
     Stage i repeats `stage_sizes[i]` blocks of `channels[i]` and window `windows[i]`, the first of
     stride `strides[i]`; `gated[i]`: they have squeeze-and-excitation, `swish[i]`: hard swish in
-    place of ReLU. `expanded`: inner widths, a number a block. Any input size.
+    place of ReLU. `expanded`: inner widths, a number a block. `hidden`: width of the dense layer
+    below the head; None leaves it out, and `pooled` is the global average. Any input size.
+
+    Beside the usual maps, `features` has "stride16_expanded" and the like: what the first block of
+    the next stride has widened, before its stride.
     """
 
     num_classes: int | None
@@ -31,7 +36,7 @@ class MobileNetV3(nn.Module):
     gated: tuple[bool, ...]
     swish: tuple[bool, ...]
     expanded: tuple[int, ...]
-    hidden: int
+    hidden: int | None
     dropout: float = 0.2
     dtype: Any = jnp.float32
 
@@ -58,16 +63,22 @@ class MobileNetV3(nn.Module):
                     name=f"stage{i + 1}_block{j + 1}",
                     **shared,
                 )
-                x = block(x, train=train)
-                stride *= block.stride
+                if block.stride > 1:
+                    x, expansion = block.with_expansion(x, train=train)
+                    features[f"stride{stride}_expanded"] = expansion
+                    stride *= block.stride
+                else:
+                    x = block(x, train=train)
                 features[f"stride{stride}"] = x
         x = ConvNorm(6 * x.shape[-1], 1, name="last", **swish)(x, train=train)
         features[f"stride{stride}"] = x
 
         x = global_avg_pool(x)
         init = nn.initializers.normal(0.01)
-        hidden = nn.Dense(self.hidden, kernel_init=init, dtype=self.dtype, name="hidden_dense")
-        features["pooled"] = x = jax.nn.hard_swish(hidden(x))
+        if self.hidden is not None:
+            hidden = nn.Dense(self.hidden, kernel_init=init, dtype=self.dtype, name="hidden_dense")
+            x = jax.nn.hard_swish(hidden(x))
+        features["pooled"] = x
         if self.num_classes is None:
             return None, features
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -75,18 +86,25 @@ class MobileNetV3(nn.Module):
         return head(x), features
 
 
+_LARGE = {
+    "stage_sizes": (1, 2, 3, 4, 2, 3),
+    "channels": (16, 24, 40, 80, 112, 160),
+    "windows": (3, 3, 5, 3, 3, 5),
+    "strides": (1, 2, 2, 2, 1, 2),
+    "gated": (False, False, True, False, True, True),
+    "swish": (False, False, False, True, True, True),
+    "expanded": (16, 64, 72, 72, 120, 120, 240, 200, 184, 184, 480, 672, 672, 960, 960),
+    "hidden": 1280,
+}
 VARIANTS = {
-    "mobilenet_v3_large": (
+    "mobilenet_v3_large": (MobileNetV3, _LARGE),
+    "mobilenet_v3_large_reduced": (
         MobileNetV3,
         {
-            "stage_sizes": (1, 2, 3, 4, 2, 3),
-            "channels": (16, 24, 40, 80, 112, 160),
-            "windows": (3, 3, 5, 3, 3, 5),
-            "strides": (1, 2, 2, 2, 1, 2),
-            "gated": (False, False, True, False, True, True),
-            "swish": (False, False, False, True, True, True),
-            "expanded": (16, 64, 72, 72, 120, 120, 240, 200, 184, 184, 480, 672, 672, 960, 960),
-            "hidden": 1280,
+            **_LARGE,
+            "channels": (16, 24, 40, 80, 112, 80),
+            "expanded": (*_LARGE["expanded"][:-2], 480, 480),
+            "hidden": 640,
         },
     ),
     "mobilenet_v3_small": (

@@ -26,6 +26,7 @@ class VGG(nn.Module):
 
     Stage i has `stage_sizes[i]` convolutions of min(2^i, 8) * `width` channels.
     `pointwise_last`: the last convolution of the stages with three is 1x1.
+    `ceil_pool`: of an odd side, the last row and column are pooled too, as SSD needs.
     `hidden`: width of the two dense layers below the head; None leaves them out, and `pooled` is
     the global average. `dropout` follows both. Smallest input: 2 ** len(stage_sizes), 32 pixels.
 
@@ -37,6 +38,7 @@ class VGG(nn.Module):
     stage_sizes: tuple[int, ...]
     batch_norm: bool = False
     pointwise_last: bool = False
+    ceil_pool: bool = False
     width: int = 64
     hidden: int | None = 4096
     dropout: float = 0.5
@@ -65,7 +67,7 @@ class VGG(nn.Module):
                     x = norm(x, use_running_average=not train)
                 x = nn.relu(x)
             features[f"stride{2**i}"] = x
-            x = max_pool(x, window=2)
+            x = max_pool(x, window=2, ceil_mode=self.ceil_pool)
         features[f"stride{2 ** len(self.stage_sizes)}"] = x
 
         if self.hidden is None:

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "config": set(),
     "build": {"config", "data", "evaluators", "image", "losses", "metrics", "models", "nn", "ops",
               "pretrained", "tasks", "train", "vis"},
+    "predict": {"build", "config", "data", "train", "vis"},
 }  # fmt: skip
 VAGUE_NAMES = re.compile(r"(utils?|misc|helpers?|base|common)\.py")
 # State and I/O have no place where functions are pure.

@@ -215,7 +215,7 @@ def test_yolov1_learns_what_it_then_predicts():
 
 
 def test_wrong_options_and_data_without_boxes_are_told():
-    with pytest.raises(ValueError, match=r"task.nms_iou(.|\n)*task.box_weight(.|\n)*candidates"):
+    with pytest.raises(ValueError, match=r"task.box_weight(.|\n)*task.nms_iou(.|\n)*candidates"):
         Yolo(Fixed(), nms_iou=2.0, box_weight=-1.0, candidates=0)
     with pytest.raises(ValueError, match=r"task.min_score(.|\n)*task.max_detections"):
         YoloV1(FixedV1(), min_score=-1.0, max_detections=0)

@@ -254,8 +254,8 @@ def test_wrong_statistics_are_named_before_any_batch():
 
 def test_boxes_are_not_left_behind():
     batch = BATCH | {"boxes": np.zeros((B, 1, 4), np.float32)}
-    with pytest.raises(ValueError, match=r"\['rotate'\] would leave \['boxes'\] .* behind"):
-        train_transform(dict(rotate={}))(KEY, batch)
+    with pytest.raises(ValueError, match=r"\['mixup'\] would leave \['boxes'\] .* behind"):
+        train_transform(dict(mixup={}))(KEY, batch)
     jax.eval_shape(train_transform(dict(noise={})), KEY, batch)
 
 

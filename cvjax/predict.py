@@ -77,9 +77,7 @@ def load(workdir: str | Path, *, checkpoint: str = "best") -> Predictor:
             raise ValueError(f"{folder}: the run has no one square size that pictures could take.")
         view = make_view("resize", shape[0], channels)
     names = info.class_names or tuple(map(str, range(info.num_classes or 0)))
-    return Predictor(
-        names, channels, lambda image: jax.device_get(predict(variables, image)), view
-    )
+    return Predictor(names, channels, lambda image: jax.device_get(predict(variables, image)), view)
 
 
 def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
@@ -127,9 +125,7 @@ def batches(
         yield read, outputs, bad
 
 
-def boxes_in_picture(
-    boxes: np.ndarray, view: Any, shape: tuple[int, int]
-) -> np.ndarray:
+def boxes_in_picture(boxes: np.ndarray, view: Any, shape: tuple[int, int]) -> np.ndarray:
     """`boxes` [N, 4] of what `view` shows, in pixels of the whole picture of `shape` (h, w).
 
     Raises:
@@ -188,9 +184,7 @@ def _run(options: argparse.Namespace) -> int:
             found = {name: value[i] for name, value in outputs.items()}
             if "detected_boxes" in found:
                 here = _detections(found, predictor, picture.shape[:2])
-                rows += [
-                    {"image_id": ids[file], "file_name": str(file), **row} for row in here
-                ]
+                rows += [{"image_id": ids[file], "file_name": str(file), **row} for row in here]
                 shown = [row for row in here if row["score"] >= options.min_score]
                 _print_boxes(file, shown)
                 if drawings:
@@ -291,15 +285,11 @@ def _draw(picture: np.ndarray, rows: Sequence[dict[str, Any]], path: Path) -> No
     Image.fromarray(drawn).save(path)
 
 
-def _best_classes(
-    found: dict[str, np.ndarray], names: Sequence[str]
-) -> list[dict[str, Any]]:
+def _best_classes(found: dict[str, np.ndarray], names: Sequence[str]) -> list[dict[str, Any]]:
     """Of probabilities, or of the scores of a model that has none."""
     scores = found.get("probability", found["logits"])
     best = np.argsort(-scores, kind="stable")[:_SHOWN_CLASSES]
-    return [
-        {"category_id": int(k), "category": names[k], "score": float(scores[k])} for k in best
-    ]
+    return [{"category_id": int(k), "category": names[k], "score": float(scores[k])} for k in best]
 
 
 if __name__ == "__main__":

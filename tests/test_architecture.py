@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "vis": {"ops", "image"},
     "train": {"evaluators", "metrics", "data", "ops", "vis"},
     "config": set(),
+    "predict": {"build", "data", "train", "vis"},
     "build": {"config", "data", "evaluators", "image", "losses", "metrics", "models", "nn", "ops",
               "pretrained", "tasks", "train", "vis"},
 }  # fmt: skip

@@ -94,11 +94,7 @@ def _placed(
 ) -> Matrix:
     """A picture scaled to fill its quarter at least, with the inner corner at (x, y)."""
     height, width = shape
-    fills = jnp.maximum(
-        (x if left else width - x) / width, (y if upper else height - y) / height
-    )
+    fills = jnp.maximum((x if left else width - x) / width, (y if upper else height - y) / height)
     scale = fills + draw * (1 - fills)
-    shift = translation_matrix(
-        x - scale * width if left else x, y - scale * height if upper else y
-    )
+    shift = translation_matrix(x - scale * width if left else x, y - scale * height if upper else y)
     return compose(scale_matrix(scale, scale), shift)

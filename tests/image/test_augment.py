@@ -24,9 +24,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (B, H, W, 3), dtype=np.uint8)
 BATCH = {"image": IMAGES, "label": np.arange(B, dtype=np.int32)}
 FLOATS = jnp.asarray(IMAGES, jnp.float32) / 255
 KEY = jax.random.key(7)
-EVERYTHING = {
-    name: {} for name in AUGMENTATIONS if name not in ("image_data_generator", "color_jitter")
-} | {
+# The last two need boxes, or go without a label.
+OTHERS = ("image_data_generator", "color_jitter", "mosaic", "iou_crop")
+EVERYTHING = {name: {} for name in AUGMENTATIONS if name not in OTHERS} | {
     "color_jitter": dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
     "resample": dict(fill="reflect"),
 }

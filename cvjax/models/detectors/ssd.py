@@ -27,7 +27,7 @@ _SMALL = nn.initializers.normal(0.03)
 
 
 class Extra(NamedTuple):
-    """A map behind the backbone's: a 1x1 convolution to `inner` channels, a window to `channels`."""
+    """A map behind the backbone's: 1x1 to `inner` channels, then a window to `channels`."""
 
     inner: int
     channels: int
@@ -146,9 +146,7 @@ class SSD(nn.Module):
                 channels, (3, 3), padding=1, kernel_init=_XAVIER, dtype=jnp.float32, name=name
             )(x)
         shared = lite_fields(self.dtype)
-        depthwise = ConvNorm(
-            x.shape[-1], 3, groups=x.shape[-1], name=f"{name}_depthwise", **shared
-        )
+        depthwise = ConvNorm(x.shape[-1], 3, groups=x.shape[-1], name=f"{name}_depthwise", **shared)
         return nn.Conv(channels, (1, 1), kernel_init=_SMALL, dtype=jnp.float32, name=name)(
             depthwise(x, train=train)
         )

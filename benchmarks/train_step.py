@@ -49,7 +49,6 @@ def main() -> None:
     default = ROOT / "benchmarks" / "results" / f"train_step_{jax.default_backend()}.json"
     parser.add_argument("--out", type=Path, default=default)
     options = parser.parse_args()
-    rows = [measure(name, options.rounds, options.turn_seconds) for name in options.workloads]
     columns = {
         "workload": "workload",
         "cvjax_ms": "cvjax, ms",
@@ -59,17 +58,19 @@ def main() -> None:
         "compiled_ratio": "compiled / cvjax",
     }
     print("  ".join(columns.values()))
-    for row in rows:
-        print("  ".join(str(row[key]) for key in columns))
-    result = {
-        "command": "python -m benchmarks.train_step " + " ".join(sys.argv[1:]),
-        "environment": {**environment(), "torch": torch.__version__},
-        "unit": f"milliseconds a step, {DTYPE}; ratios above 1: cvjax is faster",
-        "columns": columns,
-        "rows": rows,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    rows = []
+    for name in options.workloads:  # what was measured stays if a later one takes too long
+        rows.append(measure(name, options.rounds, options.turn_seconds))
+        print("  ".join(str(rows[-1][key]) for key in columns), flush=True)
+        result = {
+            "command": "python -m benchmarks.train_step " + " ".join(sys.argv[1:]),
+            "environment": {**environment(), "torch": torch.__version__},
+            "unit": f"milliseconds a step, {DTYPE}; ratios above 1: cvjax is faster",
+            "columns": columns,
+            "rows": rows,
+        }
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def measure(name: str, rounds: int, turn_seconds: float) -> dict:

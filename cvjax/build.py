@@ -1,11 +1,17 @@
 """The only place where a string in a config becomes an object."""
 
+import dataclasses
 import inspect
+import json
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 import cvjax.models
@@ -18,54 +24,92 @@ from cvjax.config import (
     plain,
     stage_configs,
 )
-from cvjax.data.options import DataOptions, EvalOptions
+from cvjax.data.options import DataOptions, EvalOptions, FeatureOptions, WhitenOptions
+from cvjax.data.pipeline import Reading, train_batch
 from cvjax.data.source import Source, SourceInfo
 from cvjax.data.sources.arrays import Arrays
+from cvjax.data.sources.coco import Coco
 from cvjax.data.sources.digits import Digits
+from cvjax.data.sources.features import Features
 from cvjax.data.sources.folder import Folder
 from cvjax.data.sources.idx import Idx
 from cvjax.data.sources.loaded import Loaded
+from cvjax.data.sources.mixture import Mixture
 from cvjax.data.sources.scenes import Scenes
 from cvjax.data.sources.stamps import Stamps
 from cvjax.data.sources.tfds import Tfds
+from cvjax.data.sources.voc import Voc
 from cvjax.data.views import View, make_view
 from cvjax.evaluators.batches import Batches
 from cvjax.evaluators.detection_ap import DetectionAP
+from cvjax.evaluators.generated import Generated, Judge
+from cvjax.evaluators.importance_bound import ImportanceBound
 from cvjax.evaluators.knn import NearestNeighbours
+from cvjax.evaluators.latent_arithmetic import LatentArithmetic
 from cvjax.evaluators.linear_probe import LinearProbe
+from cvjax.evaluators.mode_coverage import ModeCoverage
+from cvjax.evaluators.multi_view import MultiView
 from cvjax.evaluators.samples import Samples
-from cvjax.image.augment import eval_transform, train_transform
-from cvjax.image.normalize import denormalize
-from cvjax.pretrained.origin import variables_at
+from cvjax.image.augment import MIXING, eval_transform, train_transform
+from cvjax.image.normalize import denormalize, normalize
+from cvjax.image.upsample import upsample
+from cvjax.image.whiten import Whitening, fit_whitening
+from cvjax.pretrained.fetch import WEIGHTS, cache_folder
+from cvjax.pretrained.origin import identity_of, variables_at
 from cvjax.pretrained.reshape import CONVERTERS
+from cvjax.tasks.autoregressive import Autoregression
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
+from cvjax.tasks.gan import GAN
+from cvjax.tasks.localization import Localization
 from cvjax.tasks.multibox_detection import MultiBoxDetection
 from cvjax.tasks.two_stage_detection import TwoStageDetection
+from cvjax.tasks.vae import VAETask
+from cvjax.tasks.yolo import Yolo
+from cvjax.tasks.yolo_v1 import YoloV1
+from cvjax.train.checkpoint import Checkpoints
 from cvjax.train.experiment import EmaOptions, Evaluation, Experiment, TrainOptions
+from cvjax.train.feature_extraction import FeatureExtractor
 from cvjax.train.optim import OptimOptions
+from cvjax.train.setup import prepare
 
 SOURCES = {
     "arrays": Arrays,
+    "coco": Coco,
     "digits": Digits,
     "folder": Folder,
     "idx": Idx,
+    "mixture": Mixture,
     "scenes": Scenes,
     "stamps": Stamps,
     "tfds": Tfds,
+    "voc": Voc,
 }
 TASKS = {
+    "autoregressive": Autoregression,
     "classification": Classification,
     "detection": Detection,
+    "gan": GAN,
+    "localization": Localization,
     "multibox_detection": MultiBoxDetection,
     "two_stage_detection": TwoStageDetection,
+    "vae": VAETask,
+    "yolo": Yolo,
+    "yolo_v1": YoloV1,
 }
 # By the class attribute `evaluator` of a task; one without it is judged by its metrics alone.
 EVALUATORS = {"batches": Batches, "detection_ap": DetectionAP}
 # By the field `evaluator` of an entry of `evals`, for any task whose model has features.
 PROBES = {"knn": NearestNeighbours, "linear_probe": LinearProbe}
 # By the same field: what calls more of the task than `predict`.
-OF_TASK = {"samples": Samples}
+OF_TASK = {
+    "generated": Generated,
+    "importance_bound": ImportanceBound,
+    "latent_arithmetic": LatentArithmetic,
+    "mode_coverage": ModeCoverage,
+    "multi_view": MultiView,
+    "samples": Samples,
+}
 
 
 def complete(config: ConfigDict) -> ConfigDict:
@@ -131,17 +175,24 @@ def experiment(
     sources = {} if sources is None else sources
     data, optim, ema, train, *eval_options = _options(config)
     evals = dict(zip(config.evals, eval_options))
+    over = _features(record["data"], data, sources) if data.features is not None else None
 
     def split(name: str) -> Source:
-        key = repr((sorted(record["data"].items()), name))
+        key = repr((sorted({**record["data"], "features": None}.items()), name))
         if key not in sources:
             sources[key] = source(data, name, stand_in=stand_in_data)
-        return sources[key]
+        if over is None or isinstance(sources[key], AbsentSource):
+            return sources[key]
+        return over(sources[key])
 
     train_source = split(data.train_split)
     task_class = _named(TASKS, config.task, "task")
     evaluations = {
-        name: Evaluation(split(entry.split), entry.every, **_asked(entry, data, task_class, name))
+        name: Evaluation(
+            split(entry.split),
+            entry.every,
+            **_asked(entry, data, task_class, name, split(entry.split).info),
+        )
         for name, entry in evals.items()
     }
     model = _model(plain(config.model), train_source.info)
@@ -155,23 +206,29 @@ def experiment(
     for part in (train_source, *(evaluation.source for evaluation in evaluations.values())):
         _checked(lambda part=part: task.check(part.info))
 
-    normalisation = {"mean": data.mean, "std": data.std}
+    # Of data.features these are the frozen network's; the model sees what that one makes.
+    normalisation = {} if over else _normalisation(data, train_source)
+    augmentation = _checked(lambda: train_transform(data.augment, **normalisation))
+    evaluations = {
+        name: _with_views(evaluation, evals[name], task, data, augmentation, f"evals.{name}")
+        for name, evaluation in evaluations.items()
+    }
     return Experiment(
         config=record,
         seed=record["seed"],
         task=task,
         train_source=train_source,
         batch_size=data.batch_size,
-        train_transform=_checked(lambda: train_transform(data.augment, **normalisation)),
+        train_transform=augmentation,
         eval_transform=_checked(lambda: eval_transform(**normalisation)),
-        preview_transform=_preview(data),
+        preview_transform=_feature_picture if over else _preview(data),
         optim=optim,
         train=train,
         ema=ema,
         evals=evaluations,
         evaluator=_evaluator(task_class, train_source.info),
-        train_view=_view(data, train_source, data.train_view, "data.train_view"),
-        eval_view=_view(data, train_source, data.eval_view, "data.eval_view"),
+        train_view=None if over else _view(data, train_source, data.train_view, "data.train_view"),
+        eval_view=None if over else _view(data, train_source, data.eval_view, "data.eval_view"),
         workers=data.workers,
         threads=data.threads,
         prefetch=data.prefetch,
@@ -320,6 +377,107 @@ def _preview(data: DataOptions) -> Callable[[Any, dict[str, Any]], dict[str, Any
     return preview
 
 
+def _normalisation(data: DataOptions, source: Source) -> dict[str, Any]:
+    """What follows augmentation, for `train_transform` and `eval_transform`."""
+    found: dict[str, Any] = {"mean": data.mean, "std": data.std}
+    if data.upsample is not None:
+        options = dict(data.upsample)
+        takes = [*inspect.signature(upsample).parameters][1:]
+        unknown = [name for name in options if name not in takes]
+        if unknown or "size" not in options:
+            wrong = unknown[0] if unknown else "size"
+            raise ConfigError(f"data.upsample: {wrong!r} of {takes}, of which size is needed.")
+        found["upsample_to"] = options
+    if data.whiten is not None:
+        options = make_options(WhitenOptions, data.whiten, "data.whiten")
+        if not isinstance(source, AbsentSource):
+            found["whitening"] = _fitted(options, data, source)
+    return found
+
+
+def _fitted(options: WhitenOptions, data: DataOptions, source: Source) -> Whitening:
+    count = min(options.examples, len(source))
+    view = _view(data, source, data.eval_view, "data.eval_view")
+    reading = Reading(batch_size=count, rows=np.arange(count), view=view)
+    images = train_batch(source, reading, 0, seed=0)["image"] / np.float32(255)
+    return _checked(lambda: fit_whitening(images, options.kind, epsilon=options.epsilon))
+
+
+def _with_views(
+    evaluation: Evaluation,
+    entry: EvalOptions,
+    task: Any,
+    data: DataOptions,
+    augmentation: Callable[..., Any],
+    where: str,
+) -> Evaluation:
+    """The evaluation, with what `multi_view` needs of training."""
+    if entry.evaluator != "multi_view":
+        return evaluation
+    mixing = [name for name in data.augment if name in MIXING]
+    augment = None if mixing or not data.augment else augmentation
+    given = {"task": task, "transform": _unchanged, "augment": augment}
+    try:
+        make_options(MultiView, entry.options, f"{where}.options", **given)  # checked now
+    except ConfigError as error:
+        also = f"\nViews cannot be the mixtures {mixing}." if mixing else ""
+        raise ConfigError(f"{where}.options: {error}{also}") from error
+    of_task = partial(evaluation.of_task, augment=augment)
+    return dataclasses.replace(evaluation, of_task=of_task)
+
+
+def _feature_picture(key: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """Features [B, 1, 1, D], row by row in a grey square, the greatest of the batch white."""
+    del key
+    rows = batch["image"].reshape(len(batch["image"]), -1)
+    side = math.isqrt(rows.shape[1] - 1) + 1
+    rows = jnp.pad(rows, ((0, 0), (0, side**2 - rows.shape[1])))
+    shown = rows / jnp.maximum(rows.max(), 1e-6)
+    return {**batch, "image": shown.reshape(-1, side, side, 1)}
+
+
+def _features(
+    record: Mapping[str, Any], data: DataOptions, sources: dict[str, Source]
+) -> Callable[[Source], Features]:
+    """What puts the features of `data.features` in the place of a source's images."""
+    options = make_options(FeatureOptions, data.features, "data.features")
+    images = {**record, "features": None}
+    network = {
+        "seed": options.seed,
+        "model": dict(options.model),
+        "task": {"name": "classification"},
+        "data": images,
+        "optim": {"lr": 0.0},
+        "train": {
+            "steps": 1,
+            "monitor": "",
+            "init_from": options.init_from,
+            "init_rules": options.init_rules,
+        },
+    }
+    try:
+        whole = experiment(ConfigDict(network), stand_in_data=True, sources=sources)
+    except ConfigError as error:
+        raise ConfigError(f"data.features: {error}") from error
+    extract = FeatureExtractor(whole, options.feature, average=options.average)
+    seen = ("image_size", "channels", "mean", "std", "eval_view", "upsample")
+    made_by = {
+        "model": whole.config["model"],
+        "init_from": options.init_from,
+        "init_rules": options.init_rules,
+        "weights": identity_of(options.init_from) if options.init_from else "random",
+        "feature": options.feature,
+        "average": options.average,
+        "seed": options.seed,
+        **{name: record[name] for name in seen},
+        "jax": jax.__version__,
+    }
+    cache = Path(options.cache).expanduser() if options.cache else cache_folder() / "features"
+    return lambda found: Features(
+        found, extract=extract, width=lambda: extract.width, made_by=made_by, cache=cache
+    )
+
+
 def _view(
     data: DataOptions, source: Source, view: Mapping[str, Any] | None, field: str
 ) -> View | None:
@@ -348,7 +506,7 @@ def _evaluator(task_class: type, info: SourceInfo) -> Callable[..., Any]:
 
 
 def _asked(
-    entry: EvalOptions, data: DataOptions, task_class: type, name: str
+    entry: EvalOptions, data: DataOptions, task_class: type, name: str, info: SourceInfo
 ) -> dict[str, Callable[..., Any]]:
     """What an entry of `evals` asks for instead of the task's own evaluator: {} for nothing,
     {"probe": it} without features yet, {"of_task": it} without the task yet."""
@@ -368,8 +526,14 @@ def _asked(
         )
     if entry.evaluator in OF_TASK:
         cls, given = OF_TASK[entry.evaluator], {"task": task_class, "transform": _unchanged}
-        make_options(cls, entry.options, f"{where}.options", **given)  # checked now
-        return {"of_task": partial(cls, **plain(entry.options))}
+        options = plain(entry.options)
+        if "judge" in inspect.signature(cls).parameters:
+            judged = {"judge": _judge(options.pop("judge", ""), f"{where}.options.judge", info)}
+            make_options(cls, options, f"{where}.options", **given, **judged)
+            return {"of_task": partial(cls, **judged, **options)}
+        if cls is not MultiView:  # that one needs the task, too
+            make_options(cls, options, f"{where}.options", **given)  # checked now
+        return {"of_task": partial(cls, **options)}
     if not hasattr(task_class, "features"):
         raise ConfigError(f"{where}.evaluator={entry.evaluator!r}: this task has no features.")
     if entry.split == data.train_split:
@@ -380,6 +544,60 @@ def _asked(
     cls = PROBES[entry.evaluator]
     make_options(cls, entry.options, f"{where}.options", features=_no_features)  # checked now
     return {"probe": partial(cls, **plain(entry.options))}
+
+
+def _judge(origin: str, field: str, info: SourceInfo) -> Judge:
+    """The finished network that `origin` means, for pictures as `info` describes them: a workdir of
+    a classifier (its best checkpoint), or "fetch:NAME" of `cvjax.pretrained.fetch`."""
+    shape = info.image_shape
+    if not isinstance(origin, str) or not origin:
+        names = ", ".join(f"'fetch:{name}'" for name in WEIGHTS)
+        raise ConfigError(f"{field}: name a classifier's workdir, or one of {names}.")
+    if origin.startswith("fetch:"):
+        known = WEIGHTS.get(origin.removeprefix("fetch:"))
+        if known is None:
+            raise ConfigError(
+                f"{field}={origin!r}: nothing is called that.{nearest(origin[6:], WEIGHTS)}"
+            )
+        model = cvjax.models.create(known.model, num_classes=known.num_classes)
+        variables = variables_at(origin, known.model)
+
+        def look(variables: Any, image: Any) -> dict[str, Any]:
+            image = jnp.broadcast_to(image, (*image.shape[:3], 3))
+            image = jax.image.resize(image, (len(image), known.size, known.size, 3), "bilinear")
+            image = normalize(image, mean=known.mean, std=known.std)
+            return {"features": model.apply(variables, image, train=False)[1]["pooled"]}
+
+        return Judge(origin, variables, look, names_classes=False)
+    record = Path(origin).expanduser() / "config.json"
+    if not record.is_file():
+        raise ConfigError(
+            f"{field}={origin!r}: no workdir of a run is there (it has no config.json). Train one: "
+            "python launch.py --config configs/classification/... --workdir " + origin
+        )
+    classifier = experiment(ConfigDict(json.loads(record.read_text())))
+    task, transform = classifier.task, classifier.eval_transform
+    if not isinstance(task, Classification):
+        raise ConfigError(f"{field}={origin!r}: it is no classifier's workdir.")
+    sees = classifier.train_source.info.image_shape
+    if sees != shape:
+        raise ConfigError(
+            f"{field}={origin!r}: it looks at images of {sees} (h, w, c), and {info.name} has "
+            f"{shape}. Train one at that size."
+        )
+    shapes = prepare(classifier).state_shapes
+    with Checkpoints(record.parent / "checkpoints") as checkpoints:
+        state = checkpoints.restore(checkpoints.find("best"), shapes).state
+
+    def look(variables: Any, image: Any) -> dict[str, Any]:
+        batch = transform({"image": image})
+        return {
+            "features": task.features(variables, batch)["pooled"],
+            "logits": task.predict(variables, batch)["logits"],
+        }
+
+    variables = jax.device_get(state.evaluation_variables)
+    return Judge(origin, variables, look, task.model.num_classes == info.num_classes)
 
 
 def _unchanged(batch: Any) -> Any:

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from experiments.claim import ROOT, load_claims
+from experiments.claim import RESULTS, ROOT, load_claims, on_own_data
 from experiments.runner import check_claim, read_result, run_claim, write_result
 from experiments.tables import stale_tables, write_tables
 
@@ -27,6 +27,18 @@ def main(arguments: Sequence[str]) -> int:
         "the tables of README.md and docs/ too",
     )
     parser.add_argument("--tables", action="store_true", help="rewrite the documents' tables")
+    parser.add_argument("--jobs", type=int, default=1, help="with --run: so many runs at a time")
+    parser.add_argument(
+        "--finished",
+        action="store_true",
+        help="with --run: of claims that repeat runs, count those that have finished, start none",
+    )
+    parser.add_argument(
+        "--data.path",
+        dest="data_path",
+        metavar="FOLDER",
+        help="with --run: on your own class folders; the result goes to runs/experiments",
+    )
     options = parser.parse_args(arguments)
     if not (options.list or options.run or options.tables or options.check is not None):
         parser.print_usage()
@@ -40,8 +52,14 @@ def main(arguments: Sequence[str]) -> int:
         if options.list:
             _list()
         for name, claim in load_claims(options.run).items() if options.run else ():
+            folder = RESULTS
+            if options.data_path:
+                claim, name = on_own_data(name, options.data_path)
+                folder = ROOT / "runs" / "experiments"
             print(f"{name}: {claim.statement}")
-            print(f"wrote {write_result(run_claim(name, claim, environment)).relative_to(ROOT)}")
+            asked = {"jobs": options.jobs, "finished_only": options.finished}
+            result = run_claim(name, claim, environment, **asked)
+            print(f"wrote {write_result(result, folder).relative_to(ROOT)}")
         if options.tables:
             for document in DOCUMENTS:
                 changed = write_tables(document)

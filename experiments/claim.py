@@ -39,7 +39,8 @@ class Row:
     """One figure of a claim.
 
     `measure` computes ours in this process, within seconds, from nothing but the code; or, where
-    `training` is given, reads it from that run's metrics records.
+    `training` is given, reads it from that run's metrics records. With `repetitions` it is called
+    once for each of them, with the records of its runs in order, and ours is the mean.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Row:
     unit: str = ""  # "accuracy" is shown in percent, anything else behind the figure
     holds: bool = True  # False for a claim that is known to be wrong; `note` says why
     note: str = ""
+    repetitions: tuple[tuple[Training, ...], ...] = ()  # one seed each, say
 
     def __post_init__(self) -> None:
         problems = []
@@ -60,6 +62,8 @@ class Row:
             problems.append(f"a tuple cannot be {self.relation!r}; use 'equals'")
         if self.tolerance < 0:
             problems.append(f"tolerance is {self.tolerance}, expected 0 or more")
+        if self.training is not None and self.repetitions:
+            problems.append("it has a training and repetitions; give one of them")
         if not self.holds and not self.note:
             problems.append("a row that is known not to hold needs a note that says why")
         if problems:
@@ -117,6 +121,21 @@ def load_claims(names: Sequence[str] = ()) -> dict[str, Claim]:
     return {name: found[name] for name in names or found}
 
 
+def on_own_data(name: str, path: str) -> tuple[Claim, str]:
+    """The claim on class folders at `path`, and a name for it that tells it from the original.
+
+    Raises:
+        ValueError: if its file has no function `on_folder`, which makes that claim.
+    """
+    module = importlib.import_module(f"experiments.{name}")
+    if not hasattr(module, "on_folder"):
+        raise ValueError(f"{name} runs on its own data alone; drop --data.path.")
+    folder = Path(path).expanduser().resolve()
+    if not folder.is_dir():
+        raise ValueError(f"--data.path: there is no folder {folder}.")
+    return module.on_folder(str(folder)), f"{name}-{folder.name}"
+
+
 def last(name: str) -> Callable[[Records], float]:
     """Reads the last value of `name` from a run's records; NaN where there is none."""
 
@@ -136,6 +155,11 @@ def best(name: str) -> Callable[[Records], float]:
         return math.nan if found is None else found[1]
 
     return read
+
+
+def of_stage(name: str, read: Callable[[Records], float]) -> Callable[[Records], float]:
+    """`read` of the records that one stage of a run with stages wrote."""
+    return lambda records: read([record for record in records if record["stage"] == name])
 
 
 def training_minutes(records: Records) -> float:

@@ -1,37 +1,61 @@
 """Runs a claim, writes its result, and checks a committed result against claim and code."""
 
+import functools
+import hashlib
 import json
 import math
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from cvjax.train.writer import git_commit
+from cvjax.train.stages import STAGES
+from cvjax.train.writer import METRICS, git_commit
 from cvjax.vis.records import read_records
 from experiments import machine
 from experiments.claim import RESULTS, ROOT, Claim, Row, Training, Value, is_within
 
 # A recomputed figure may differ from the committed one by rounding on another machine.
 REPRODUCTION_TOLERANCE = 1e-5
+_DONE = "done.json"  # in the workdir of a kept run that has finished
 
 
-def run_claim(name: str, claim: Claim, environment: Mapping[str, str]) -> dict[str, Any]:
+def run_claim(
+    name: str,
+    claim: Claim,
+    environment: Mapping[str, str],
+    *,
+    jobs: int = 1,
+    finished_only: bool = False,
+) -> dict[str, Any]:
     """The result of the claim: every row's figure and verdict, and what it was measured on.
 
-    `environment` is that of the training processes.
+    Runs of rows with repetitions are kept in `runs/experiments/<name>` and not repeated there, so
+    that a claim of many runs may be killed and goes on. `jobs` of them run at a time.
+
+    Args:
+        environment: that of the training processes.
+        finished_only: of rows with repetitions, starts no run and counts those that are kept.
 
     Raises:
         RuntimeError: if a training run fails.
     """
     command = f"python -m experiments --run {name}"
+    kept = _kept_runs(name, claim, environment, jobs=jobs, finished_only=finished_only)
+    counted: set[Training] = set()  # whose minutes are another row's already
     runs: dict[Training, dict[str, Any]] = {}
     rows = []
     for row in claim.rows:
-        if row.training is None:
+        if row.repetitions:
+            ours, how = _repeated(row, kept, counted)
+            how["command"] = command
+        elif row.training is None:
             start = time.perf_counter()
             ours: Value | None = row.measure()
             minutes = round((time.perf_counter() - start) / 60, 4)
@@ -49,7 +73,11 @@ def run_claim(name: str, claim: Claim, environment: Mapping[str, str]) -> dict[s
         "statement": claim.statement,
         "source": claim.source,
         "command": command,
-        "missing_data": "\n".join(run["missing"] for run in runs.values() if run["missing"]),
+        "missing_data": "\n".join(
+            dict.fromkeys(
+                run["missing"] for run in (*runs.values(), *kept.values()) if run["missing"]
+            )
+        ),
         "rows": rows,
         "versions": machine.versions(),
         "commit": git_commit(),
@@ -64,7 +92,7 @@ def missing_data(training: Training) -> str:
     from cvjax import build, config  # here: computing a row need not wait for every source
 
     try:
-        build.experiment(config.load(str(ROOT / training.config)))
+        build.experiments(config.load(str(ROOT / training.config)))
     except (FileNotFoundError, ImportError) as error:
         return str(error)
     return ""
@@ -119,9 +147,86 @@ def check_claim(
                 f"{label}: stated to {stated}, but ours is {ours} and expected is "
                 f"{row.relation} {row.expected} (tolerance {row.tolerance})"
             )
-        if recompute and row.training is None:
+        if row.repetitions and ours is not None and not _is_mean(ours, found["values"]):
+            problems.append(f"{label}: {ours} is not the mean of {found['values']}")
+        if recompute and row.training is None and not row.repetitions:
             problems += _differences(label, row, ours)
     return problems
+
+
+def _repeated(
+    row: Row, kept: Mapping[Training, Mapping[str, Any]], counted: set[Training]
+) -> tuple[Value | None, dict[str, Any]]:
+    """The mean over the repetitions whose runs are there, and how it was measured."""
+    there = [
+        group
+        for group in row.repetitions
+        if all(training in kept and not kept[training]["missing"] for training in group)
+    ]
+    values = [row.measure(*(kept[training]["records"] for training in group)) for group in there]
+    fresh = {training for group in there for training in group} - counted
+    counted |= fresh
+    kinds = dict.fromkeys(kept[t]["machine"] for group in there for t in group)
+    how = {
+        "minutes": round(sum(kept[training]["minutes"] for training in fresh), 2),
+        "machine": "; ".join(kinds) or None,
+        "values": [_plain(value) for value in values],
+    }
+    return (statistics.fmean(values) if values else None), how
+
+
+def _is_mean(ours: Value, values: list[Any]) -> bool:
+    return bool(values) and is_within(ours, statistics.fmean(map(float, values)), 1e-9)
+
+
+def _kept_runs(
+    name: str, claim: Claim, environment: Mapping[str, str], *, jobs: int, finished_only: bool
+) -> dict[Training, dict[str, Any]]:
+    """What each run of rows with repetitions gave; the first repetition of every row comes first,
+    so that a claim which is cut short has as many of each."""
+    rows = [row.repetitions for row in claim.rows]
+    rounds = range(max((len(groups) for groups in rows), default=0))
+    groups = [groups[i] for i in rounds for groups in rows if i < len(groups)]
+    trainings = list(dict.fromkeys(training for group in groups for training in group))
+    folder = ROOT / "runs" / "experiments" / name
+    # Repetitions of one program compile it once.
+    environment = {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), **environment}
+    # And load a config's data once to see whether it is there.
+    missing_of = functools.cache(lambda config: missing_data(Training(config)))
+
+    def result_of(training: Training) -> dict[str, Any] | None:
+        place = folder / hashlib.sha256(_command(training).encode()).hexdigest()[:12]
+        done = _read_json(place / _DONE)
+        if not done:
+            if finished_only:
+                return None
+            shutil.rmtree(place, ignore_errors=True)  # of a call that was killed
+            missing = missing_of(training.config)
+            run = _train_in(place, training, environment, missing=missing)
+            if run["missing"]:
+                return run
+            done = {key: run[key] for key in ("command", "minutes", "machine")}
+            done["commit"] = git_commit()
+            (place / _DONE).write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+        else:
+            print(f"  kept: {done['command']}", flush=True)
+        return {**done, "missing": "", "records": _records(place)}
+
+    with ThreadPoolExecutor(jobs) as pool:
+        results = dict(zip(trainings, pool.map(result_of, trainings)))
+    return {training: result for training, result in results.items() if result is not None}
+
+
+def _records(workdir: Path) -> list[dict[str, Any]]:
+    """A run's metrics; of one with stages each stage's in order, with a field `stage`."""
+    stages = _read_json(workdir / STAGES).get("stages", [])
+    if not stages:
+        return read_records(workdir / METRICS)
+    return [
+        {**record, "stage": stage["stage"]}
+        for stage in stages
+        for record in read_records(workdir / stage["stage"] / METRICS)
+    ]
 
 
 def _differences(label: str, row: Row, ours: Value | None) -> list[str]:
@@ -134,23 +239,30 @@ def _differences(label: str, row: Row, ours: Value | None) -> list[str]:
 def _train(
     name: str, index: int, training: Training, environment: Mapping[str, str]
 ) -> dict[str, Any]:
+    workdir = _fresh_workdir(f"{name}_{index}" if index else name)
+    return _train_in(workdir, training, environment, missing=missing_data(training))
+
+
+def _train_in(
+    workdir: Path, training: Training, environment: Mapping[str, str], *, missing: str
+) -> dict[str, Any]:
     # Command, minutes, machine and records of the run; or what data it misses.
     how = {"command": _command(training), "minutes": None, "machine": None}
-    missing = missing_data(training)
     if missing:
         print(f"  {missing}", flush=True)
         return how | {"missing": missing}
-    workdir = _fresh_workdir(f"{name}_{index}" if index else name)
+    workdir.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, *training.arguments(str(workdir.relative_to(ROOT)))]
     print(f"  $ {_command(training)}", flush=True)
     start = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, env=dict(environment))
     minutes = round((time.perf_counter() - start) / 60, 2)
     if done.returncode:
-        raise RuntimeError(f"{name}: exit status {done.returncode} from {' '.join(command)}")
-    accelerator = machine.accelerator_kind(_read_json(workdir / "environment.json"))
+        raise RuntimeError(f"exit status {done.returncode} from {' '.join(command)}")
+    written = sorted(workdir.glob("**/environment.json"))  # one a stage
+    accelerator = machine.accelerator_kind(_read_json(written[0]) if written else {})
     kind = ", ".join(filter(None, (accelerator, machine.cpu_kind())))
-    records = read_records(workdir / "metrics.jsonl")
+    records = _records(workdir)
     return how | {"minutes": minutes, "machine": kind, "missing": "", "records": records}
 
 
@@ -162,9 +274,7 @@ def _fresh_workdir(name: str) -> Path:
     # A workdir that holds a finished run would be resumed and so measure nothing.
     folder = ROOT / "runs" / "experiments"
     numbers = (f"{name}-{number}" for number in range(1, 10**6))
-    workdir = next(folder / each for each in numbers if not (folder / each).exists())
-    workdir.mkdir(parents=True)
-    return workdir
+    return next(folder / each for each in numbers if not (folder / each).exists())
 
 
 def _command(training: Training) -> str:

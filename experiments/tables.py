@@ -14,6 +14,7 @@ A table stands between `<!-- table:NAME -->` and `<!-- /table -->`. NAME is
 import json
 import os
 import re
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -115,7 +116,7 @@ def _claim(result: Mapping[str, Any]) -> str:
         [
             row["name"] + (f" ({row['note']})" if row["note"] else ""),
             _expected(row),
-            format_value(row["ours"], row["unit"]),
+            _ours(row),
             row["verdict"],
         ]
         for row in result["rows"]
@@ -197,6 +198,16 @@ def _expected(row: Mapping[str, Any]) -> str:
     if about and row["unit"] == "accuracy":
         about = " ± " + format_value(row["tolerance"], "accuracy")
     return sign + format_value(row["expected"], row["unit"]) + about
+
+
+def _ours(row: Mapping[str, Any]) -> str:
+    """The figure; of repetitions their mean ± standard deviation, and how many there were."""
+    text = format_value(row["ours"], row["unit"])
+    values = [float(value) for value in row.get("values", ())]
+    if len(values) < 2:
+        return text
+    spread = format_value(statistics.stdev(values), row["unit"])
+    return f"{text} ± {spread} ({len(values)} runs)"
 
 
 def _measured(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> str:

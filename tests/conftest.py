@@ -1,5 +1,6 @@
 """Checks that hold for every test: shapes and types of signatures, no silent broadcasting."""
 
+import collections
 import os
 
 # A test must see the same machine everywhere: CPU, and no memory of compiled programs.
@@ -13,9 +14,23 @@ if not os.environ.get("PYTEST_OPTIMISED"):
 
 import jax
 import jaxtyping
+import pytest
 
 # Signatures in jaxtyping are checked at run time in tests (and only there).
 jaxtyping.install_import_hook(
     ["cvjax.ops", "cvjax.image", "cvjax.losses", "cvjax.metrics"], "beartype.beartype"
 )
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked `sampled(n)` the first n cases are fast, the others slow."""
+    seen: collections.Counter[str] = collections.Counter()
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        if mark is not None:
+            test = item.nodeid.partition("[")[0]
+            seen[test] += 1
+            if seen[test] > mark.args[0]:
+                item.add_marker(pytest.mark.slow)

@@ -26,9 +26,9 @@ MAY_IMPORT = {
     "vis": {"ops", "image"},
     "train": {"evaluators", "metrics", "data", "ops", "vis"},
     "config": set(),
-    "predict": {"build", "data", "train", "vis"},
     "build": {"config", "data", "evaluators", "image", "losses", "metrics", "models", "nn", "ops",
               "pretrained", "tasks", "train", "vis"},
+    "predict": {"build", "config", "data", "train", "vis"},
 }  # fmt: skip
 VAGUE_NAMES = re.compile(r"(utils?|misc|helpers?|base|common)\.py")
 # State and I/O have no place where functions are pure.

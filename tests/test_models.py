@@ -64,16 +64,23 @@ def smallest(model, wished):
 CLASSIFIERS = list_models(kind="classifiers")
 # Variants that differ in depth and widths alone are one kind of model.
 KINDS = sorted({kind(name): name for name in reversed(CLASSIFIERS)}.values())
-OF_ANY_SIZE = [name for name in KINDS if not fixed_size(create(name, num_classes=5))]
-OF_ONE_SIZE = [name for name in KINDS if name not in OF_ANY_SIZE]
-# What compiles runs for the last kind of each class, and for the others where slow tests do.
+# The fast tests take the last kind of each class, the slow ones all.
 LAST_OF_CLASS = {type(create(name, num_classes=5)): name for name in KINDS}.values()
 
 
-def or_slow(fast):
-    return [n if n in fast else pytest.param(n, marks=pytest.mark.slow) for n in KINDS]
+OF_ONE_SIZE = [name for name in KINDS if fixed_size(create(name, num_classes=5))]
 
 
+def or_slow(fast, without=()):
+    return [
+        n if n in fast else pytest.param(n, marks=pytest.mark.slow)
+        for n in KINDS
+        if n not in without
+    ]
+
+
+TRACED = or_slow(set(LAST_OF_CLASS) - {"nasnetalarge"})
+OF_ANY_SIZE = or_slow(set(LAST_OF_CLASS) - {"nasnetalarge"}, without=OF_ONE_SIZE)
 COMPILED = or_slow(set(LAST_OF_CLASS) - SLOW_TO_COMPILE)
 DIFFERENTIATED = or_slow(set(LAST_OF_CLASS) - SLOW_GRADIENT)
 
@@ -116,7 +123,7 @@ def test_there_are_models():
     assert len(KINDS) >= 8
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", TRACED)
 def test_logits_and_features_have_the_promised_shapes(name):
     check_shapes(shallow(name, num_classes=7))
 
@@ -174,7 +181,7 @@ def test_another_image_size_is_refused_in_plain_words(name):
         assert str(height) in str(error.value)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", TRACED)
 def test_no_classes_means_no_head(name):
     whole, _, with_head = square_shapes(shallow(name, num_classes=7))
     backbone, logits, features = square_shapes(shallow(name, num_classes=None))
@@ -189,7 +196,7 @@ def test_no_classes_means_no_head(name):
         )
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", TRACED)
 def test_bfloat16_compute_keeps_float32_parameters_and_logits(name):
     variables, logits, features = square_shapes(shallow(name, num_classes=7, dtype="bfloat16"))
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}

@@ -16,14 +16,16 @@ from cvjax.config import parse_arg
 
 def get_config(arg: str = "") -> ConfigDict:
     """`backbone=resnet18` (any with maps of strides 4 to 16), `steps`, `batch`, `lr`, `smoke`."""
-    options = parse_arg(arg, backbone="resnet18", steps=1500, batch=16, lr=2e-3, smoke=False)
+    options = parse_arg(arg, backbone="resnet18", steps=2500, batch=16, lr=2e-3, smoke=False)
     config = ConfigDict()
     config.seed = 0
     config.model = dict(
         name="fasterrcnn",
         backbone=dict(name=options.backbone),
         strides=(4, 8, 16),
-        anchor_sizes=((16,), (32,), (64,), (128,)),
+        # Digits are 8 to 44 pixels large, the root of their area, and 1.5 times as tall as wide.
+        anchor_sizes=((12, 17), (24, 34), (48, 68), (96, 136)),
+        aspects=(1.5,),
         width=48,
         hidden=128,
         roi_size=7,
@@ -31,7 +33,7 @@ def get_config(arg: str = "") -> ConfigDict:
         roi_aligned=True,
     )
     if options.backbone == "resnet18":
-        config.model.backbone.update(width=16, stage_sizes=(2, 2, 2))
+        config.model.backbone.update(width=24, stage_sizes=(2, 2, 2))
     config.task = dict(
         name="two_stage_detection",
         rpn_high=0.5,
@@ -51,24 +53,26 @@ def get_config(arg: str = "") -> ConfigDict:
         batch_size=options.batch,
         mean=0.5,
         std=0.25,
+        options=dict(num_examples={"train": 20000}),
     )
     config.optim = dict(
         name="adamw",
         lr=options.lr,
         weight_decay=1e-4,
         clip_norm=10.0,
-        schedule=dict(name="cosine", warmup=0.3),
+        schedule=dict(name="cosine", warmup=0.1),
     )
-    config.evals = dict(test=dict(split="test", every=500))
+    config.evals = dict(test=dict(split="test", every=1250))
     config.train = dict(
-        steps=options.steps, log_every=20, checkpoint_every=500, monitor="test/AP50"
+        steps=options.steps, log_every=20, checkpoint_every=1250, monitor="test/AP50"
     )
     if options.smoke:
         config.model.backbone.update(width=8, stage_sizes=(1, 1, 1))
         config.model.update(width=8, hidden=8, roi_size=3)
         config.task.update(candidates=20, train_candidates=20, proposals=8, train_proposals=8)
         config.task.update(roi_samples=8)
-        config.data.update(image_size=64, batch_size=4, options=dict(num_examples=8))
+        config.data.update(image_size=64, batch_size=4)
+        config.data.options.num_examples.update(train=8, test=8)
         config.optim.schedule = dict(name="constant")
         config.evals.test.every = 2
         config.train = dict(steps=2, log_every=1, monitor="test/AP50")

@@ -40,10 +40,12 @@ class FeatureReader:
 
     Attributes:
         name: of the features, such as "pooled"; maps [B, H, W, C] are flattened.
+        average: maps are averaged over their places instead.
     """
 
     features: Features
     name: str
+    average: bool = False
 
     def read(
         self, variables: Any, batches: Iterable[Batch], *, num_examples: int | None = None
@@ -68,6 +70,10 @@ class FeatureReader:
         """Raises ValueError, from shapes alone, if there are no such features or no labels."""
         jax.eval_shape(self._row, variables, dict(batch))
 
+    def width(self, variables: Any, batch: Batch) -> int:
+        """Length of a row, from shapes alone; raises as `check`."""
+        return jax.eval_shape(self._row, variables, dict(batch))["feature_row"].shape[1]
+
     def _row(self, variables: Any, batch: Batch) -> dict[str, jax.Array]:
         if "label" not in batch or batch["label"].ndim != 1:
             raise ValueError(
@@ -81,6 +87,8 @@ class FeatureReader:
                 f"There are {', '.join(sorted(known))}."
             )
         rows = known[self.name]
+        if self.average:
+            rows = rows.mean(axis=tuple(range(1, rows.ndim - 1)))
         return {"feature_row": rows.reshape(len(rows), -1).astype(jnp.float32)}
 
     @cached_property

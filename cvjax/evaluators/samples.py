@@ -8,7 +8,7 @@ Two grids of one run differ by what was learnt in between and by nothing else. A
 `draws` its methods `(variables, key, count) -> pictures`, and in `shows` its methods
 `(variables, key, batch) -> pictures`, which get the first examples of the split, as evaluation
 sees them. Pictures are a dict: `image` [N, H, W, C] in [0, 1], or [R, K, H, W, C] for a grid of R
-rows; and `label` [N] where they have one.
+rows, or [N, 1, 1, 2] for points of the plane; and `label` [N] where they have one.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cvjax.evaluators.batches import Batch, Results
@@ -60,30 +61,33 @@ class Samples:
             ValueError: if the pictures' images have no shape of a picture.
         """
         del num_examples
-        batch = dict(next(iter(batches))) if self._shows else {}
-        found = jax.device_get(self._program(variables)(variables, batch))
-        valid = found.pop("valid", None)
-        if valid is not None:
-            found = {name: value[valid] for name, value in found.items()}
+        batch, rows = {}, np.arange(0)
+        if self._shows:
+            batch = dict(next(iter(batches)))
+            rows = np.flatnonzero(_on_host(batch.get("valid", np.ones(len(batch["image"])))))
+        found = jax.device_get(self._program(variables)(variables, batch, rows[: self.count]))
         _check(found)
         return Results({}, {}, len(found["image"]), pictures=found)
 
     def scalar_names(self, variables: Any, batch: Batch) -> tuple[str, ...]:
         """None; raises ValueError if what the task draws are no pictures."""
-        _check(jax.eval_shape(self._pictures, variables, dict(batch) if self._shows else {}))
+        batch = dict(batch) if self._shows else {}
+        rows = np.arange(min(self.count, len(batch.get("image", ()))))
+        _check(jax.eval_shape(self._pictures, variables, batch, rows))
         return ()
 
     @property
     def _shows(self) -> bool:
         return self.draw in _names(self.task, "shows")
 
-    def _pictures(self, variables: Any, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
+    def _pictures(
+        self, variables: Any, batch: Mapping[str, Any], rows: jax.Array
+    ) -> dict[str, jax.Array]:
         key, method = jax.random.key(self.seed), getattr(self.task, self.draw)
         if not self._shows:
             return dict(method(variables, key, self.count))
-        batch = {name: value[: self.count] for name, value in batch.items()}
-        valid = batch.get("valid", jnp.ones(len(batch["image"]), bool))
-        return {**method(variables, key, self.transform(batch)), "valid": valid}
+        batch = {name: jnp.asarray(value)[rows] for name, value in batch.items()}
+        return dict(method(variables, key, self.transform(batch)))
 
     def _program(self, variables: Any) -> Callable[..., dict[str, jax.Array]]:
         """Compiled once a mesh; each process gets all pictures."""
@@ -101,13 +105,21 @@ class Samples:
         return {}
 
 
+def _on_host(valid: Any) -> np.ndarray:
+    if isinstance(valid, jax.Array) and not valid.is_fully_addressable:
+        valid = multihost_utils.process_allgather(valid, tiled=True)
+    return np.asarray(valid)
+
+
 def _names(task: Any, field: str) -> tuple[str, ...]:
     return tuple(getattr(task, field, ()))
 
 
 def _check(pictures: Mapping[str, Any]) -> None:
     shape = np.shape(pictures["image"])
-    if len(shape) not in (4, 5) or shape[-1] not in (1, 3):
+    points = shape[1:] == (1, 1, 2)
+    if len(shape) not in (4, 5) or (shape[-1] not in (1, 3) and not points):
         raise ValueError(
-            f"a draw gives images [N,H,W,C] or [R,K,H,W,C] with C = 1 or 3, not {shape}."
+            "a draw gives images [N,H,W,C] or [R,K,H,W,C] with C = 1 or 3, or points [N,1,1,2], "
+            f"not {shape}."
         )

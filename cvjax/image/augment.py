@@ -10,9 +10,10 @@ Whatever the order in which they are named, augmentations are applied in this on
   1. movements (`GEOMETRIC`), multiplied into one matrix and applied by one resampling; boxes,
      masks, semantic maps and keypoints move by the same matrix (`cvjax.image.marks`);
   2. colour, then noise, on values in [0, 1], clipped to [0, 1];
-  3. normalisation by `mean` and `std`;
+  3. normalisation by `mean` and `std`, then `whitening`;
   4. cutout, whose 0 is therefore the mean colour;
-  5. mixup and cutmix, with the example before it in the (shuffled) batch as the partner.
+  5. mixup and cutmix, with the example before it in the (shuffled) batch as the partner;
+  6. enlarging by `upsample_to`.
 
 Options are those of the function in `AUGMENTATIONS`, and each also takes `p`, the probability
 that an example gets it (flips: 0.5, the others: 1). Besides augmentations,
@@ -43,7 +44,9 @@ from cvjax.image.matrix import Matrix, compose, identity, transform_boxes
 from cvjax.image.mosaic import mosaic, with_room
 from cvjax.image.normalize import normalize, to_float
 from cvjax.image.options import Number, check_number
+from cvjax.image.upsample import upsample
 from cvjax.image.warp import move_whole_pixels, warp
+from cvjax.image.whiten import Whitening
 
 Batch = dict[str, Any]
 Augment = Mapping[str, Any]  # name -> options (a mapping), as in the example above
@@ -93,13 +96,17 @@ def train_transform(
     *,
     mean: Number | Sequence[Number] | None = None,
     std: Number | Sequence[Number] | None = None,
+    whitening: Whitening | None = None,
+    upsample_to: Mapping[str, Any] | None = None,
 ) -> Callable[[Key[Array, ""], Batch], Batch]:
     """The function `(key, batch) -> batch` that training applies to every batch.
 
     `batch["image"]` is uint8 [B,H,W,C], or float in [0, 1]; it becomes float32, augmented and
-    normalised, of the same shape. Example i is drawn with `fold_in(key, i)`, i its place in the
-    global batch, so the result is the same on one device and on many. mixup and cutmix add
-    `mixed_label` [B] and `mix_weight` [B]; where both are named, each example gets either.
+    normalised, of the same shape unless `upsample_to` (options of
+    `cvjax.image.upsample.upsample`) enlarges it. Example i is drawn with `fold_in(key, i)`, i its
+    place in the global batch, so the result is the same on one device and on many. mixup and
+    cutmix add `mixed_label` [B] and `mix_weight` [B]; where both are named, each example gets
+    either.
 
     Raises:
         ValueError: for an unknown augmentation or option (with the nearest known one) or a
@@ -123,10 +130,14 @@ def train_transform(
             batch = _compose(keys, batch, augment)
         touched = {name: jnp.asarray(batch[name]) for name in ("image", *MARKS) if name in batch}
         touched = jax.vmap(
-            lambda key, example: augment_example(key, example, augment, mean=mean, std=std)
+            lambda key, example: augment_example(
+                key, example, augment, mean=mean, std=std, whitening=whitening
+            )
         )(keys, touched)
         batch = {**batch, **touched}
-        return _mix(keys, batch, augment) if any(name in augment for name in MIXING) else batch
+        if any(name in augment for name in MIXING):
+            batch = _mix(keys, batch, augment)
+        return _enlarged(batch, upsample_to)
 
     return transform
 
@@ -135,8 +146,11 @@ def eval_transform(
     *,
     mean: Number | Sequence[Number] | None = None,
     std: Number | Sequence[Number] | None = None,
+    whitening: Whitening | None = None,
+    upsample_to: Mapping[str, Any] | None = None,
 ) -> Callable[[Batch], Batch]:
-    """The function `batch -> batch` that evaluation applies: to [0, 1] and normalised, no more.
+    """The function `batch -> batch` that evaluation applies: to [0, 1] and normalised as
+    `train_transform` does, no more.
 
     Raises:
         ValueError: where mean or std is no number, or std is not positive.
@@ -144,7 +158,9 @@ def eval_transform(
     _check_values({}, mean, std)
 
     def transform(batch: Batch) -> Batch:
-        return {**batch, "image": _normalize(to_float(jnp.asarray(batch["image"])), mean, std)}
+        image = _normalize(to_float(jnp.asarray(batch["image"])), mean, std)
+        image = image if whitening is None else whitening(image)
+        return _enlarged({**batch, "image": image}, upsample_to)
 
     return transform
 
@@ -156,9 +172,11 @@ def augment_image(
     *,
     mean: Number | Sequence[Number] | None = None,
     std: Number | Sequence[Number] | None = None,
+    whitening: Whitening | None = None,
 ) -> Float[Array, "h w c"]:
     """The `image` of `augment_example`, where nothing is marked in it."""
-    return augment_example(key, {"image": image}, augment, mean=mean, std=std)["image"]
+    options = {"mean": mean, "std": std, "whitening": whitening}
+    return augment_example(key, {"image": image}, augment, **options)["image"]
 
 
 def augment_example(
@@ -168,6 +186,7 @@ def augment_example(
     *,
     mean: Number | Sequence[Number] | None = None,
     std: Number | Sequence[Number] | None = None,
+    whitening: Whitening | None = None,
 ) -> Batch:
     """One example after steps 1 to 4 of this file's docstring.
 
@@ -200,6 +219,7 @@ def augment_example(
     for name, function in PIXELS.items():
         image = _maybe(function, name, key, image, augment)
     image = _normalize(image, mean, std)
+    image = image if whitening is None else whitening(image)
     for name, function in ERASING.items():
         image = _maybe(function, name, key, image, augment)
     return {**example, "image": image}
@@ -287,6 +307,12 @@ def _mix(keys: Key[Array, "b"], batch: Batch, augment: Augment) -> Batch:
         "mixed_label": jnp.roll(labels, 1, axis=0),
         "mix_weight": weights,
     }
+
+
+def _enlarged(batch: Batch, upsample_to: Mapping[str, Any] | None) -> Batch:
+    if upsample_to is None:
+        return batch
+    return {**batch, "image": upsample(batch["image"], **upsample_to)}
 
 
 def _maybe(

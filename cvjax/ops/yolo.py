@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from cvjax.ops.box_coding import MAX_LOG_SCALE
 from cvjax.ops.boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
 
 Shape = tuple[int, int]
@@ -90,13 +91,14 @@ def activate_anchors(
 ) -> Float[Array, "rows columns a d"]:
     """What a head with anchors says, as codes of `decode_grid`.
 
-    p_c, b_x and b_y are sigmoids, sizes are anchors times an exponential. Classes are a softmax if
+    p_c, b_x and b_y are sigmoids, sizes are anchors times an exponential, whose argument is cut at
+    `cvjax.ops.box_coding.MAX_LOG_SCALE` so that none overflows. Classes are a softmax if
     `exclusive` (YOLOv2), else a sigmoid each (YOLOv3).
     Redmon and Farhadi 2017, https://arxiv.org/abs/1612.08242, section 2.
     """
     raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
     size = anchors * _cells_per_pixel(image, raw.shape[:2])[None, :2]
-    size = jnp.exp(raw[..., 3:5]) * size[None, None]
+    size = jnp.exp(jnp.minimum(raw[..., 3:5], MAX_LOG_SCALE)) * size[None, None]
     classes = (jax.nn.softmax if exclusive else jax.nn.sigmoid)(raw[..., 5:])
     return jnp.concatenate([jax.nn.sigmoid(raw[..., :3]), size, classes], axis=-1)
 

@@ -1,5 +1,6 @@
 """Where a run's first weights come from when another library wrote them: a file, or the hub."""
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,25 @@ def variables_at(origin: str, model_name: str, **fields: Any) -> Variables | Non
     source = "timm" if not path.is_file() else likely_source(model_name, state, **fields)
     classes = head_size(model_name, state, source, **fields)
     return from_torch(model_name, state, source, num_classes=classes, **fields)
+
+
+def identity_of(origin: str) -> str:
+    """What tells weights from others under the same name, for what is kept of a network.
+
+    Of "fetch:NAME" the file's known SHA-256; of a file or folder the names, sizes and times of
+    change of all files; "" where there is nothing to look at, as of a name on the hub.
+    """
+    if origin.startswith(_FETCHED):
+        known = WEIGHTS.get(origin.removeprefix(_FETCHED))
+        return known.sha256 if known else ""
+    path = Path(origin).expanduser()
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    lines = [
+        f"{file.relative_to(path)} {file.stat().st_size} {file.stat().st_mtime_ns}"
+        for file in files
+        if file.is_file()
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else ""
 
 
 def _fetched_variables(name: str, model_name: str, fields: dict[str, Any]) -> Variables:

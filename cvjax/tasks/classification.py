@@ -23,6 +23,8 @@ REDUCTIONS = ("mean", "sum")
 
 # A larger confusion matrix (int32) would take more than 16 MB, and nobody could look at it.
 MAX_CONFUSION_CLASSES = 2000
+# A mean probability that has rounded to 0 is not certainty.
+_TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,31 @@ class Classification:
         """`logits` [B, K] float32 and, unless trained by a hinge, `probability` [B, K]."""
         logits, _ = self.model.apply(variables, _image(batch), train=False, rngs=rngs)
         logits = logits.astype(jnp.float32)
-        if self.loss_name == "softmax":
-            return {"logits": logits, "probability": jax.nn.softmax(logits, axis=-1)}
+        return {"logits": logits, **self._probability(logits)}
+
+    def averaged(self, outputs: Tree, of: str = "probability") -> dict[str, Array]:
+        """One prediction of several, stacked along the first axis of `predict`'s outputs.
+
+        The mean of the probabilities, or with `of="logits"` of the logits; the other of the two
+        follows from it.
+
+        Raises:
+            ValueError: if `of` is neither, or a hinge is asked for probabilities.
+        """
+        if of not in ("probability", "logits"):
+            raise ValueError(f"average={of!r}: the mean is of 'probability' or of 'logits'.")
+        if of == "logits":
+            logits = outputs["logits"].mean(axis=0)
+            return {"logits": logits, **self._probability(logits)}
+        if "probability" not in outputs:
+            raise ValueError(
+                f"average='probability': a {self.loss_name} has none; average its 'logits'."
+            )
+        probability = outputs["probability"].mean(axis=0)
+        logits = jnp.log(jnp.maximum(probability, _TINY))
         if self.loss_name == "sigmoid":
-            return {"logits": logits, "probability": jax.nn.sigmoid(logits)}
-        return {"logits": logits}
+            logits = logits - jnp.log(jnp.maximum(1 - probability, _TINY))
+        return {"logits": logits, "probability": probability}
 
     def features(self, variables: Tree, batch: Tree) -> dict[str, Array]:
         """The model's features by name, as evaluation sees them."""
@@ -159,6 +181,13 @@ class Classification:
         if self.model.num_classes <= MAX_CONFUSION_CLASSES:
             found["confusion_matrix"] = metrics.ConfusionMatrix
         return clu.metrics.Collection.create(**found)
+
+    def _probability(self, logits: Float[Array, "b k"]) -> dict[str, Array]:
+        if self.loss_name == "softmax":
+            return {"probability": jax.nn.softmax(logits, axis=-1)}
+        if self.loss_name == "sigmoid":
+            return {"probability": jax.nn.sigmoid(logits)}
+        return {}
 
     def _batch_loss(self, logits: Float[Array, "b k"], batch: Tree) -> Float[Array, ""]:
         """What training minimises of these logits: the mean or the sum, of mixed labels too."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import clu.metrics
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -30,6 +31,15 @@ def with_area(boxes: Float[Array, "*b 4"], valid: Bool[Array, "*b"]) -> Bool[Arr
     return valid & jnp.all(boxes[..., 2:] > boxes[..., :2], axis=-1)
 
 
+def best_pairs(
+    boxes: Float[Array, "m 4"], scores: Float[Array, "m k"], count: int
+) -> tuple[Float[Array, "n 4"], Int[Array, " n"], Float[Array, " n"]]:
+    """Boxes, labels and scores of the best `count` (all, if fewer) pairs of a box and a class."""
+    classes = scores.shape[-1]
+    score, pair = jax.lax.top_k(scores.ravel(), min(count, scores.size))
+    return boxes[pair // classes], pair % classes, score
+
+
 def best_detections(
     boxes: Float[Array, "m 4"],
     label: Int[Array, " m"],
@@ -39,10 +49,10 @@ def best_detections(
     nms_iou: float,
     max_detections: int,
 ) -> dict[str, Array]:
-    """`detected_boxes` [D, 4], `detected_label`, `detected_score`, `detected_valid` [D] of a picture.
+    """`detected_boxes` [D, 4], `detected_label`, `detected_score`, `detected_valid` [D].
 
-    D is `max_detections`; by descending score above `min_score`, padding (all 0) last. Of two of a
-    class that overlap by more than `nms_iou` the better one stays.
+    Of one picture. D is `max_detections`; by descending score above `min_score`, padding (all 0)
+    last. Of two of a class that overlap by more than `nms_iou` the better one stays.
     """
     alive = jnp.where(score > min_score, score, -jnp.inf)
     kept, valid = nms(boxes, alive, label, iou_threshold=nms_iou, max_outputs=max_detections)

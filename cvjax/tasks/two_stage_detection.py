@@ -12,7 +12,7 @@ import clu.metrics
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from cvjax.losses.classification import mean, softmax_cross_entropy
 from cvjax.losses.detection import sigmoid_focal_loss, smooth_l1
@@ -215,9 +215,7 @@ class TwoStageDetection:
         ends = list(accumulate([0, *(x.shape[1] for x in logits)]))
         anchors = [outputs["anchors"][start:end] for start, end in pairwise(ends)]
 
-        def of_image(
-            logits: list[Array], codes: list[Array], extent: Array
-        ) -> tuple[Array, Array]:
+        def of_image(logits: list[Array], codes: list[Array], extent: Array) -> tuple[Array, Array]:
             found = []
             for level, (level_logits, level_codes) in enumerate(zip(logits, codes, strict=True)):
                 size = min(candidates, level_logits.size)

@@ -30,7 +30,7 @@ from cvjax.train.update_rules import NOT_OPTIONS, RULES, Rule
 
 OPTIMIZERS: Mapping[str, Callable[..., Rule | Lbfgs]] = {**RULES, "lbfgs": Lbfgs}
 
-GROUP_OPTIONS = ("lr", "lr_multiplier", "weight_decay", "every")
+GROUP_OPTIONS = ("lr", "lr_multiplier", "weight_decay", "every", "clip_weights")
 ADAPTIVE = ("lars", "lamb")  # rules that scale a tensor's step by its norm
 
 
@@ -55,8 +55,9 @@ class OptimOptions:
 
     `groups` are (pattern, options or None): the first pattern that matches a whole path wins, None
     freezes, and options override `lr` (the same schedule from another height), `lr_multiplier`,
-    `weight_decay` and `every` (k: move at steps k, 2k, ... only, with nothing remembered of those
-    between). A pattern left without a parameter is an error, but for a last (".*", {}).
+    `weight_decay`, `every` (k: move at steps k, 2k, ... only, with nothing remembered of those
+    between) and `clip_weights` (c: a step ends inside [-c, c], as a WGAN's critic's has to). A
+    pattern left without a parameter is an error, but for a last (".*", {}).
 
     `layer_decay` multiplies every rate once for each layer between a parameter and the output: at
     0.5 the head has its whole rate, the block below it half, the next a quarter. Layers go by the
@@ -147,6 +148,7 @@ class _Settings(NamedTuple):
     weight_decay: float
     every: int
     adapt: bool
+    clip_weights: float = 0.0  # 0: not clipped
 
 
 def make_optimizer(
@@ -239,6 +241,8 @@ def _part(
 
     def chain(learning_rate: jax.Array) -> optax.GradientTransformation:
         plain = rule(learning_rate, settings.weight_decay, settings.adapt)
+        if settings.clip_weights:
+            plain = optax.chain(plain, clip_weights(settings.clip_weights))
         if settings.every == 1:
             return plain
         # Turned twice, so that its zeros are -0.0: x + -0.0 is x, bit for bit, also where x is -0.0
@@ -247,6 +251,19 @@ def _part(
         return optax.chain(held, optax.scale(-1.0))
 
     return optax.inject_hyperparams(chain)(learning_rate=_LearningRate(settings.lr, curve))
+
+
+def clip_weights(limit: float) -> optax.GradientTransformation:
+    """Updates after which parameters lie in [-limit, limit], up to rounding; last in a chain.
+
+    What Arjovsky et al. 2017 (https://arxiv.org/abs/1701.07875, algorithm 1, line 7) do after each
+    step of the critic.
+    """
+
+    def within(update: jax.Array, param: jax.Array) -> jax.Array:
+        return jnp.clip(param + update, -limit, limit) - param
+
+    return optax.stateless(lambda updates, params: jax.tree.map(within, updates, params))
 
 
 def _due(every: int) -> Callable[[jax.Array], jax.Array]:
@@ -341,7 +358,8 @@ def _full_batch_problems(options: OptimOptions) -> list[str]:
             "optim.layer_decay: 'lbfgs' moves all parameters as one vector; leave it at 1."
         )
     for pattern, settings in options.groups:
-        names = [name for name in ("lr", "lr_multiplier", "every") if name in (settings or {})]
+        own = ("lr", "lr_multiplier", "every", "clip_weights")
+        names = [name for name in own if name in (settings or {})]
         if names:
             problems.append(
                 f"optim.groups: {pattern!r}: 'lbfgs' moves all parameters as one vector, so"
@@ -416,7 +434,8 @@ def _assign(
         lr = group.get("lr", options.lr) * group.get("lr_multiplier", 1.0) * factor
         decay = 0.0 if no_decay else group.get("weight_decay", options.weight_decay)
         rows.append(TableRow(path, shape, pattern, lr, decay, False))
-        all_settings.append(_Settings(lr, decay, group.get("every", 1), not no_adapt))
+        limit = float(group.get("clip_weights", 0.0))
+        all_settings.append(_Settings(lr, decay, group.get("every", 1), not no_adapt, limit))
     return tuple(rows), all_settings, problems
 
 
@@ -434,6 +453,12 @@ def _group_problems(pattern: str, settings: Mapping[str, Any] | None) -> list[st
             problems.append(
                 f"optim.groups: {pattern!r}: {name}: a finite number >= 0 is needed, got {value!r}."
             )
+    limit = settings.get("clip_weights", 1.0)
+    if not (isinstance(limit, (int, float)) and 0 < limit < math.inf):
+        problems.append(
+            f"optim.groups: {pattern!r}: clip_weights: a finite number > 0 is needed, "
+            f"got {limit!r}."
+        )
     every = settings.get("every", 1)
     if not isinstance(every, int) or every < 1:
         problems.append(

@@ -17,6 +17,7 @@ EVALUATION_SETTINGS: Mapping[str, bool] = {
     "use_running_average": True,
     "deterministic": True,
     "train": False,
+    "update_stats": False,  # of flax.linen.SpectralNorm
 }
 
 

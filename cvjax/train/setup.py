@@ -128,8 +128,12 @@ def prepare(
 def first_example(experiment: Experiment) -> dict[str, np.ndarray]:
     """Zeros shaped as a batch of two, from reading one example as training does.
 
-    Two, because BatchNorm refuses a batch of one whose map has shrunk to a pixel.
+    Two, because BatchNorm refuses a batch of one whose map has shrunk to a pixel. A source with
+    `blank` knows its batches without reading.
     """
+    count = min(2, experiment.batch_size)
+    if hasattr(experiment.train_source, "blank"):
+        return experiment.train_source.blank(count)
     reading = Reading(
         batch_size=1,
         rows=np.zeros(1, np.int64),
@@ -137,7 +141,6 @@ def first_example(experiment: Experiment) -> dict[str, np.ndarray]:
         on_bad_example=experiment.on_bad_example,
     )
     batch = train_batch(experiment.train_source, reading, 0, seed=experiment.seed)
-    count = min(2, experiment.batch_size)
     return {name: np.zeros((count, *x.shape[1:]), x.dtype) for name, x in batch.items()}
 
 

@@ -15,6 +15,7 @@ from cvjax.data.source import Source
 from cvjax.evaluators.batches import Results
 from cvjax.train.writer import environment, write_json
 from cvjax.vis.grids import save_grid
+from cvjax.vis.points import points_picture
 
 CONFIG = "config.json"
 LOCK = "lock"
@@ -153,19 +154,24 @@ def write_pictures(
 ) -> np.ndarray:
     """Writes `samples/<name>.png`, a grid with the labels; returns the picture [H, W, 3].
 
-    `batch["image"]` is [N, H, W, C], or [R, K, H, W, C] for R rows.
+    `batch["image"]` is [N, H, W, C], or [R, K, H, W, C] for R rows. [N, 1, 1, 2] are points, and
+    become one picture of them all.
     """
     from PIL import Image
 
     images = np.asarray(batch["image"])
+    folder = workdir / "samples"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.png"
+    if images.shape[1:] == (1, 1, 2):
+        picture = points_picture(images.reshape(-1, 2), batch.get("label"))
+        Image.fromarray(picture).save(path, format="PNG")
+        return picture
     columns = images.shape[1] if images.ndim == 5 else None
     images = images.reshape(-1, *images.shape[-3:])
     labels = np.asarray(batch["label"]) if "label" in batch else None
     captions = None
     if labels is not None:
         captions = [class_names[i] if i < len(class_names) else str(i) for i in labels]
-    folder = workdir / "samples"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.png"
     save_grid(path, images, captions=captions, columns=columns)
     return np.asarray(Image.open(path).convert("RGB"))

@@ -146,6 +146,9 @@ def test_worker_processes_read_the_same_and_end_with_the_iterator():
     assert_same_batches([next(found) for _ in range(6)], expected)
     assert len(multiprocessing.active_children()) == 2
     found.close()
+    deadline = time.monotonic() + 10  # they are told to end, and end by themselves
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert multiprocessing.active_children() == []
 
 

@@ -17,12 +17,13 @@ from cvjax.image.augment import (
     example_keys,
     train_transform,
 )
+from cvjax.image.normalize import to_float
 from cvjax.image.warp import warp
 
 B, H, W = 6, 10, 12
 IMAGES = np.random.default_rng(0).integers(0, 256, (B, H, W, 3), dtype=np.uint8)
 BATCH = {"image": IMAGES, "label": np.arange(B, dtype=np.int32)}
-FLOATS = jnp.asarray(IMAGES, jnp.float32) / 255
+FLOATS = jax.jit(to_float)(IMAGES)  # compiled, a GPU multiplies by 1 / 255: other last bits
 KEY = jax.random.key(7)
 # The last two need boxes, or go without a label.
 OTHERS = ("image_data_generator", "color_jitter", "mosaic", "iou_crop")

@@ -37,6 +37,7 @@ def reduced(values, case, valid=None, counts=None):
     return out, out
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("case", CROSS_ENTROPY, ids=lambda c: c["id"])
 def test_softmax_cross_entropy_and_its_gradient_match_torch(case):
     logits, target = arrays(case, "input"), arrays(case, "target")

@@ -29,6 +29,7 @@ def run(model, variables, *, train, seed=0):
     return jax.device_get(apply(variables))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
@@ -73,6 +74,7 @@ def test_block_sees_seven_pixels_and_every_channel_of_its_own():
     assert params["conv"]["kernel"].shape == (7, 7, 1, 8)
 
 
+@pytest.mark.slow
 def test_stochastic_depth_acts_in_training_only():
     model = tiny(drop_path=0.5)
     variables = variables_of(model, random=True)

@@ -12,6 +12,7 @@ def count(model, size=64):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("depth", "parameters"), [(121, 7_978_856), (169, 14_149_480), (201, 20_013_928)]
 )
@@ -39,6 +40,7 @@ def by_arithmetic(depth, growth, bottleneck):
     return total + 2 * channels + 10 * channels + 10
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "millions"),
     [
@@ -72,6 +74,7 @@ def initial(model, x):
 X = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
 
 
+@pytest.mark.slow
 def test_block_keeps_every_map_that_went_into_it():
     model = tiny()
     variables = initial(model, X)
@@ -87,6 +90,7 @@ def test_block_keeps_every_map_that_went_into_it():
     assert jnp.abs(silent[..., 7:] - whole[..., 7:]).max() > 0.01  # the second layer reads them
 
 
+@pytest.mark.slow
 def test_full_dropout_leaves_the_stem_alone():
     model = tiny(dropout=1.0)
     variables, rngs = initial(model, X), {"dropout": jax.random.key(2)}

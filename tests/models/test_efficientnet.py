@@ -26,6 +26,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name",
     # The deepest take seconds to trace.
@@ -38,6 +39,7 @@ def test_efficientnet_has_the_references_parameters(name):
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == COUNTS[name]
 
 
+@pytest.mark.slow
 def test_lite_has_no_gates_and_v2_has_them_behind_its_fused_stages():
     def gated(name):
         x = jnp.zeros((1, 32, 32, 3))
@@ -49,6 +51,7 @@ def test_lite_has_no_gates_and_v2_has_them_behind_its_fused_stages():
     assert gated("efficientnet_v2_s") == {"stage4", "stage5", "stage6"}
 
 
+@pytest.mark.slow
 def test_training_drops_branches_and_pooled_channels():
     x = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))
     fields = {"stage_sizes": (2,), "num_classes": 3}
@@ -65,6 +68,14 @@ def test_training_drops_branches_and_pooled_channels():
 
         draws = [logits(jax.random.key(i)) for i in range(8)]
         assert any(np.any(draws[0] != draw) for draw in draws) == changes
+
+
+@pytest.mark.parametrize(("classes", "limit"), [(10, 1000**-0.5), (4000, 4000**-0.5)])
+def test_a_small_head_starts_as_unsure_as_one_of_imagenet(classes, limit):
+    model = create("efficientnet_b0", num_classes=classes, stage_sizes=())
+    x = jnp.zeros((1, 16, 16, 3))
+    kernel = jax.jit(lambda: model.init(jax.random.key(1), x, train=False))()["params"]["head"]
+    assert float(jnp.abs(kernel["kernel"]).max()) == pytest.approx(limit, rel=1e-2)
 
 
 def test_same_padding_and_symmetric_padding_differ_by_a_pixel():

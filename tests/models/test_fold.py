@@ -52,6 +52,7 @@ def check_equal(model, size, *, kept=0, channels=3):
     return folded, variables, image
 
 
+@pytest.mark.slow
 def test_a_resnet_folds_whole_and_predicts_the_same_through_its_task():
     model = create("resnet18", num_classes=3, stage_sizes=(1, 1), width=4)
     folded, variables, image = check_equal(model, 16)

@@ -25,6 +25,7 @@ def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.slow
 def test_it_has_torchvisions_parameters_with_and_without_auxiliary_heads():
     params = shapes(create("googlenet", num_classes=1000, aux_heads=True))[0]["params"]
     assert count(params) == 13_004_888
@@ -64,6 +65,7 @@ def test_it_has_22_layers_with_parameters():
     assert stem + deepest + 1 == 22
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [False, True])
 def test_auxiliary_logits_come_with_a_head_only(train):
     fields = {"aux_heads": True, "stage_sizes": (1, 4, 1)}

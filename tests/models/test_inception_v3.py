@@ -23,6 +23,7 @@ def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.slow
 def test_it_has_torchvisions_parameters_with_and_without_the_auxiliary_head():
     params = shapes(create("inception_v3", num_classes=1000, aux_heads=True))[0]["params"]
     assert count(params) == 27_161_264
@@ -43,6 +44,7 @@ def test_maps_have_the_sizes_of_the_papers_table():
     }
 
 
+@pytest.mark.slow
 def test_large_windows_are_rows_and_columns():
     params = shapes(create("inception_v3", num_classes=None))[0]["params"]
     windows = {
@@ -54,6 +56,7 @@ def test_large_windows_are_rows_and_columns():
     assert windows == {(1, 1), (1, 7), (7, 1)}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("size", [75, 139, 299, 331])
 def test_auxiliary_head_takes_every_size_that_the_network_takes(size):
     model = create("inception_v3", num_classes=7, aux_heads=True, stage_sizes=(1, 1, 1))
@@ -61,6 +64,7 @@ def test_auxiliary_head_takes_every_size_that_the_network_takes(size):
     assert logits.shape == features["aux1_logits"].shape == (2, 7)
 
 
+@pytest.mark.slow
 def test_smaller_images_than_75_pixels_do_not_fit():
     model = create("inception_v3", num_classes=7)
     assert model.smallest_image == 75

@@ -61,6 +61,7 @@ def convolve(x, window, *, stride=1, padding=0, dilation=1):
     )  # fmt: skip
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     "golden",
     [pytest.param(g, marks=pytest.mark.slow if "nasnetalarge" in str(g) else ()) for g in GOLDENS],
@@ -223,6 +224,7 @@ def test_reach_is_the_support_of_the_gradient():
 
 # Araujo et al. 2019, "Computing receptive fields of convolutional neural networks"
 # (https://distill.pub/2019/computing-receptive-fields), its table of known networks.
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "size"),
     [

@@ -19,6 +19,7 @@ def count(model):
     return sum(leaf.size for leaf in jax.tree.leaves(shapes(model)[0]["params"]))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("width", "parameters"),
     [(0.35, 1_677_128), (0.5, 1_968_680), (0.75, 2_636_424), (1.0, 3_504_872), (1.4, 6_108_776)],
@@ -41,6 +42,7 @@ def test_mobilenet_v2_drops_the_pooled_channels_in_training_alone():
     assert np.all(jax.jit(lambda: logits(False))())
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
@@ -57,6 +59,7 @@ def test_mobile_network_has_the_references_parameters(name, parameters):
     assert count(create(name, num_classes=1000)) == parameters
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("percent", "millions"), [(25, 0.5), (50, 1.3), (75, 2.6), (100, 4.2)])
 def test_mobilenet_v1_has_the_papers_parameters(percent, millions):
     found = count(create(f"mobilenetv1_{percent:03d}", num_classes=1000))

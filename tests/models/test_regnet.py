@@ -10,6 +10,7 @@ def params_of(model):
     return jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))["params"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [

@@ -19,6 +19,7 @@ def count(model):
     return sum(leaf.size for leaf in jax.tree.leaves(variables_of(model)["params"]))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("depth", "parameters"),
     [
@@ -33,6 +34,7 @@ def test_imagenet_resnet_has_torchvisions_parameters(depth, parameters):
     assert count(create(f"resnet{depth}", num_classes=1000)) == parameters
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("depth", "parameters"),
     [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)],
@@ -42,6 +44,7 @@ def test_cifar_resnet_and_its_plain_twin_have_the_published_parameters(depth, pa
     assert count(create(f"plain{depth}", num_classes=10)) == parameters
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
@@ -61,6 +64,7 @@ def test_descendant_has_the_parameters_of_torchvisions_or_timms(name, parameters
     assert count(create(name, num_classes=1000)) == parameters
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("depth", [18, 34, 101, 152])
 def test_deep_stem_costs_the_same_at_every_depth(depth):
     seven = 7 * 7 * 3 * 64 + 2 * 64
@@ -156,6 +160,7 @@ def test_stochastic_depth_skips_a_block_only_in_training():
     assert jnp.abs(pooled(deep, train=False) - pooled(shallow, train=False)).max() > 0.1
 
 
+@pytest.mark.slow
 def test_stochastic_depth_of_the_paper_keeps_40_of_54_blocks_on_average():
     rates = []
 
@@ -183,6 +188,7 @@ def test_zero_init_makes_a_block_the_identity():
         assert (scale == (0 if zero else 1)).all()
 
 
+@pytest.mark.slow
 def test_remat_changes_memory_and_nothing_else():
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
     variables = jax.jit(lambda: tiny().init(jax.random.key(1), x, train=False))()

@@ -12,6 +12,7 @@ def count(model, size=32):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("depth", "parameters"),
     [(50, 25_549_352), (101, 44_541_480), (152, 60_185_128), (200, 64_666_152)],
@@ -20,6 +21,7 @@ def test_imagenet_net_has_timms_parameters(depth, parameters):
     assert count(create(f"resnetv2_{depth}", num_classes=1000)) == parameters
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("depth", [20, 56, 110])
 def test_moving_the_norms_moves_no_parameter_of_a_cifar_resnet(depth):
     # A block norms its input, not its output; what the two last stages miss at their start, the
@@ -39,6 +41,7 @@ def bottlenecks_by_arithmetic(blocks):
     return total + 2 * channels + channels * 10 + 10
 
 
+@pytest.mark.slow
 def test_preact_resnet164_has_1_7_million_parameters():
     found = count(create("preact_resnet164", num_classes=10))
     assert found == bottlenecks_by_arithmetic(18)
@@ -62,6 +65,7 @@ def initial(model):
     return jax.jit(lambda: model.init(jax.random.key(1), X, train=False))()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["preact_resnet20", "preact_resnet164"])
 def test_nothing_but_sums_lies_between_blocks(name):
     model = tiny(name, stage_sizes=(3,))
@@ -79,6 +83,7 @@ def test_nothing_but_sums_lies_between_blocks(name):
     np.testing.assert_array_equal(features["stride1"], want["stride1"])
 
 
+@pytest.mark.slow
 def test_maps_inside_are_sums_and_the_last_is_activated():
     model = tiny("preact_resnet20", stage_sizes=(1, 1, 1))
     _, features = model.apply(initial(model), X, train=False)
@@ -107,6 +112,7 @@ def test_drop_path_at_rate_one_skips_the_last_block():
     np.testing.assert_array_equal(skipped["stride1"], empty["stride1"])
 
 
+@pytest.mark.slow
 def test_remat_changes_no_gradient():
     model = tiny("preact_resnet20")
     variables = initial(model)

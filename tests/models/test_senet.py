@@ -10,6 +10,7 @@ def params_of(model):
     return jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))["params"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
@@ -26,6 +27,7 @@ def test_parameters_are_those_of_the_released_nets(name, parameters):
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
 
 
+@pytest.mark.slow
 def test_senet154_is_154_layers_deep():
     flat = jax.tree_util.tree_leaves_with_path(params_of(create("senet154", num_classes=1000)))
     paths = [jax.tree_util.keystr(path) for path, leaf in flat if path[-1].key == "kernel"]
@@ -33,6 +35,7 @@ def test_senet154_is_154_layers_deep():
     assert len(counted) == 154
 
 
+@pytest.mark.slow
 def test_dropout_is_in_front_of_the_head_in_training():
     model = create("senet154", num_classes=7, stage_sizes=(1,), width=8, dropout=1.0)
     x = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))

@@ -27,6 +27,7 @@ def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [("x0_5", 1_366_792), ("x1_0", 2_278_604), ("x1_5", 3_503_624), ("x2_0", 7_393_996)],
@@ -35,6 +36,7 @@ def test_shufflenet_v2_has_torchvisions_parameters(name, parameters):
     assert count(shapes(create(f"shufflenet_v2_{name}", num_classes=1000))[0]) == parameters
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("groups", TABLE)
 def test_shufflenet_v1_has_the_maps_of_table_1(groups):
     _, features = shapes(create(f"shufflenet_v1_g{groups}", num_classes=None))
@@ -49,6 +51,7 @@ def test_shufflenet_v1_has_the_maps_of_table_1(groups):
     }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("groups", TABLE)
 def test_shufflenet_v1_has_the_parameters_that_a_hand_counts(groups):
     params, _ = shapes(create(f"shufflenet_v1_g{groups}", num_classes=1000))

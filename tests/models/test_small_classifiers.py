@@ -22,6 +22,7 @@ def test_small_cnn_has_421642_parameters_with_and_without_dropout():
     assert parameters("small_cnn", num_classes=10, dropout=0.5) == 421_642
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_only():
     model = create("small_cnn", num_classes=3, dropout=0.5)
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))

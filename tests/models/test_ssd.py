@@ -45,7 +45,7 @@ def test_any_backbone_goes_with_plain_or_lite_heads_in_bfloat16_too():
 
 
 def test_wrong_sizes_levels_and_maps_are_told():
-    with pytest.raises(ValueError, match=r"images are 64x64. Set data.image_size=300"):
+    with pytest.raises(ValueError, match=r"images are 64x64\. Set data.image_size=300"):
         shapes(create("ssd300_vgg16", num_classes=2), 64)
     with pytest.raises(ValueError, match=r"3 levels .* 2 entries of aspects"):
         shapes(create("ssd", num_classes=2, **{**SMALL, "aspects": ((2,), (2,))}), 64)

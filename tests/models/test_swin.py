@@ -31,6 +31,7 @@ def run(model, variables, *, train, seed=0):
     return jax.device_get(apply(variables))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("name", "parameters"), [("swin_t", 28_288_354), ("swin_s", 49_606_258), ("swin_b", 87_768_224)]
 )
@@ -97,6 +98,7 @@ def test_attention_reaches_the_window_and_no_further(shift):
     np.testing.assert_array_equal(moved, want)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("field", ["dropout", "attention_dropout", "drop_path"])
 def test_dropouts_act_in_training_only(field):
     model = tiny(**{"drop_path": 0.0, field: 0.5})

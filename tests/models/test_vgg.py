@@ -105,6 +105,7 @@ def small():
     return model, jax.tree.map(lambda p: p + 0.1, variables), x
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_only():
     model, variables, x = small()
     same, _ = model.apply(variables, x, train=False)

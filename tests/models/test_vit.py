@@ -85,6 +85,7 @@ def test_tokens_keep_their_places_in_the_map():
     np.testing.assert_array_equal(moved, [[False, False], [True, False]])
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("field", ["dropout", "attention_dropout", "drop_path"])
 def test_dropouts_act_in_training_only(field):
     model = tiny(**{field: 0.5})

@@ -49,6 +49,7 @@ def test_wrn_28_10_has_36479194_parameters():
     assert count(create("wrn_28_10", num_classes=10)) == 36_479_194
 
 
+@pytest.mark.slow
 def test_dropout_acts_between_the_convolutions_of_a_block_and_only_in_training():
     model = create("wrn_16_4", num_classes=None, stage_sizes=(1,), width=4, dropout=1.0)
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))

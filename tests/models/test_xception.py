@@ -70,5 +70,6 @@ def test_a_block_whose_last_scale_is_zero_is_the_identity():
     np.testing.assert_array_equal(apply(variables), x)
 
 
+@pytest.mark.slow
 def test_seven_pixels_are_enough():
     assert shapes(create("xception", num_classes=3), 7)[1].shape == (2, 3)

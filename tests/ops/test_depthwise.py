@@ -59,6 +59,7 @@ def test_depthwise_conv_matches_a_double_loop(window, stride, padding, dilation)
     np.testing.assert_allclose(got, loop(x, kernel, stride, pads, dilation), atol=1e-5)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("window", "stride", "padding", "dilation"), CASES, ids=str)
 def test_gradients_match_those_of_xlas_convolution(window, stride, padding, dilation):
     x, kernel = draw(window)

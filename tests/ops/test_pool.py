@@ -15,15 +15,16 @@ CASES = json.loads(str(GOLDEN["cases"]))
 STEM = {"window": 3, "stride": 2, "padding": 1}
 
 
-def test_max_and_average_agree_with_torch():
-    x = jnp.asarray(GOLDEN["input"])
-    pools = {"max_pool": max_pool, "avg_pool": avg_pool}
-    for i, (name, options) in enumerate(CASES):
-        options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-        got = pools[name.removesuffix("2d")](x, **options)
-        # A maximum is copied; a mean of up to 169 values is rounded in another order.
-        atol = 0 if name.startswith("max") else 2e-7
-        np.testing.assert_allclose(got, GOLDEN[f"out{i}"], rtol=0, atol=atol, err_msg=str(options))
+@pytest.mark.sampled(10)
+@pytest.mark.parametrize("i", np.random.default_rng(0).permutation(len(CASES)))
+def test_max_and_average_agree_with_torch(i):
+    name, options = CASES[i]
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    pool = {"max_pool": max_pool, "avg_pool": avg_pool}[name.removesuffix("2d")]
+    got = pool(jnp.asarray(GOLDEN["input"]), **options)
+    # A maximum is copied; a mean of up to 169 values is rounded in another order.
+    atol = 0 if name.startswith("max") else 2e-7
+    np.testing.assert_allclose(got, GOLDEN[f"out{i}"], rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def test_logits_agree_with_keras():
         np.testing.assert_array_equal(back[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 def test_resnet50_agrees_with_keras():
     golden = dict(np.load(FIXTURES / "keras_resnet50.npz"))
     spec = json.loads(str(golden.pop("spec")))

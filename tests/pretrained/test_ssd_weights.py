@@ -1,4 +1,4 @@
-"""torchvision's SSD300 and SSDLite320: weights, heads, losses and detections."""
+"""torchvision's ssd300_vgg16 and ssdlite320_mobilenet_v3_large: weights, heads, detections."""
 
 from pathlib import Path
 
@@ -49,8 +49,8 @@ def test_heads_losses_and_detections_agree_with_torchvision(name, pictures, thre
     model = create(name, num_classes=90)
     task = MultiBoxDetection(model, candidates=20, max_detections=20, **thresholds)
 
-    # Three default boxes of SSD300 contain an object, so that it overlaps them alike up to
-    # rounding. Theirs claims the first; here the others are made a bit larger.
+    # Three default boxes of SSD300 contain an object, which overlaps them alike up to rounding.
+    # Theirs claims the first; here the others are made a bit larger.
     untie = np.zeros((8732 if name == SSD300[0] else 3234, 4), np.float32)
     if name == SSD300[0]:
         untie[[8319, 8379]] = [-1e-3, -1e-3, 1e-3, 1e-3]

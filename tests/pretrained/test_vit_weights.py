@@ -15,6 +15,7 @@ def with_tokens(features):
     return {**features, "tokens": np.concatenate([features["pooled"][:, None], patches], 1)}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "name",
     [

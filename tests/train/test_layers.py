@@ -24,6 +24,7 @@ def shapes_and_run(name: str):
     return variables["params"], [layer.name for layer in layers(run.jaxpr)]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v2", "vgg16", "resnet18"])
 def test_layers_are_in_the_order_in_which_the_network_runs(name):
     params, run = shapes_and_run(name)

@@ -131,6 +131,7 @@ def message(params=None, **options):
 # ---- arithmetic
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("case", TRAJECTORIES, ids=lambda c: c["id"])
 def test_trajectory_matches_torch_in_float64(case):
     # Rounding of 1e-16 a step, except where it grows or torch itself rounds.
@@ -440,6 +441,7 @@ def test_a_group_that_sits_out_has_no_share_of_the_clip_norm():
 FREEZE_BACKBONE = (("backbone/.*", None), (".*", {}))
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_frozen_leaves_stay_bit_identical_while_the_others_move(name):
     params = {"frozen": jnp.asarray([-0.0, 0.0, 1e-40, 1.0]), "free": jnp.asarray([1.0, -2.0])}

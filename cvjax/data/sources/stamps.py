@@ -7,6 +7,7 @@ features learned on photographs help: made for transfer learning.
 """
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +82,7 @@ class Stamps(InMemory):
             raise ValueError(
                 f"stamps: backgrounds={self.backgrounds}; choose one or more of {BACKGROUNDS}."
             )
-        files, labels = self._chosen()
+        files, labels = self._chosen
         images = [
             self._picture(name, background) for name in files for background in self.backgrounds
         ]
@@ -95,9 +96,10 @@ class Stamps(InMemory):
     def describe(self, index: int) -> str:
         """The cut-out's file and its background."""
         which, background = divmod(index, len(self.backgrounds))
-        file = stamps_folder(self.path) / self._chosen()[0][which]
+        file = stamps_folder(self.path) / self._chosen[0][which]
         return f"{file} on {self.backgrounds[background]}"
 
+    @functools.cached_property
     def _chosen(self) -> tuple[list[str], np.ndarray]:
         """Paths below the root, and labels int32 [n], of the split's cut-outs."""
         root = stamps_folder(self.path)

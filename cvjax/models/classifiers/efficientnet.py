@@ -91,7 +91,10 @@ class EfficientNet(nn.Module):
             return None, features
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         # Uniform in +-1 / sqrt(classes), as in the authors' and torchvision's code.
-        init = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+        # Differs from it: below 1,000 classes as for 1,000, or a new head of ten would be confident
+        # and wrong (a first loss of 12 on trained features).
+        share = self.num_classes / max(self.num_classes, 1000)
+        init = nn.initializers.variance_scaling(share / 3, "fan_out", "uniform")
         head = nn.Dense(self.num_classes, kernel_init=init, dtype=jnp.float32, name="head")
         return head(x), features
 

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.backbone_maps import select_maps
 from cvjax.nn.feature_pyramid import FeaturePyramid
 from cvjax.ops.anchors import grid_anchors
 from cvjax.ops.roi import assign_levels, roi_align
@@ -89,8 +90,8 @@ class FasterRCNN(nn.Module):
             )
         if any(2 * a != b for a, b in zip(self.strides, self.strides[1:])):
             raise ValueError(f"model.strides={self.strides}: each must be twice the one before.")
-        maps = _maps(self.backbone, image, self.strides, train=train)
-        maps = self.pyramid(maps)
+        _, found = self.backbone(image, train=train)
+        maps = self.pyramid(select_maps(found, self.strides))
         maps.append(maps[-1][:, ::2, ::2])
         outputs = _first_stage(self.proposal_head, image, maps, self.anchor_sizes, self.aspects)
         features = {f"level{i}": x for i, x in enumerate(maps, start=1)}
@@ -145,7 +146,8 @@ class FasterRCNNC4(nn.Module):
     def __call__(
         self, image: Float[Array, "b h w c"], *, train: bool
     ) -> tuple[dict[str, Any], dict[str, Array]]:
-        maps = _maps(self.backbone, image, (self.stride,), train=train)
+        _, found = self.backbone(image, train=train)
+        maps = select_maps(found, (self.stride,))
         sizes = (self.anchor_sizes,)
         outputs = _first_stage(self.proposal_head, image, maps, sizes, self.aspects)
         features = {"level1": maps[0]}
@@ -198,17 +200,6 @@ class BoxHead(nn.Module):
             "class_logits": classes(x),
             "box_codes": codes(x).reshape(*x.shape[:2], outputs, 4),
         }
-
-
-def _maps(
-    backbone: nn.Module, image: Array, strides: tuple[int, ...], *, train: bool
-) -> list[Array]:
-    _, features = backbone(image, train=train)
-    missing = [f"stride{s}" for s in strides if f"stride{s}" not in features]
-    if missing:
-        known = sorted(name for name in features if name.startswith("stride"))
-        raise ValueError(f"model.strides: the backbone has no {missing}; it has {known}.")
-    return [features[f"stride{s}"] for s in strides]
 
 
 def _first_stage(

@@ -27,7 +27,7 @@ _SMALL = nn.initializers.normal(0.03)
 
 
 class Extra(NamedTuple):
-    """A map behind the backbone's: 1x1 to `inner` channels, then a window to `channels`."""
+    """One map behind the backbone's: 1x1 to `inner` channels, a window to `channels`."""
 
     inner: int
     channels: int

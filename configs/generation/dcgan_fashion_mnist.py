@@ -1,0 +1,71 @@
+"""DCGAN on Fashion-MNIST: 60,000 pictures of 28x28.
+
+Radford et al. 2016, "Unsupervised representation learning with deep convolutional generative
+adversarial networks", https://arxiv.org/abs/1511.06434, with its Adam (learning rate 2e-4, b1 0.5).
+
+    python launch.py --config configs/generation/dcgan_fashion_mnist.py --workdir runs/dcgan
+    ... --config configs/generation/dcgan_fashion_mnist.py:judge=runs/fashion      # with figures
+    ... --config configs/generation/dcgan_fashion_mnist.py:conditional
+"""
+
+from ml_collections import ConfigDict
+
+from cvjax.config import parse_arg
+
+FOLDERS = ("/usr/share/datasets/fashion-mnist", "data/fashion-mnist")
+# T-shirt/top, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot.
+PULLOVER, T_SHIRT, DRESS = 2, 0, 3
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`steps=10000`, `width=64`, `conditional`, `judge=WORKDIR` of a classifier, `smoke`."""
+    options = parse_arg(
+        arg, steps=10000, width=64, seed=0, conditional=False, judge="", smoke=False
+    )
+    config = ConfigDict()
+    config.seed = options.seed
+    config.model = dict(
+        name="dcgan",
+        image_size=28,
+        channels=1,
+        width=options.width,
+        conditional=options.conditional,
+    )
+    config.task = dict(name="gan")
+    config.data = dict(
+        name="idx",
+        path=FOLDERS,
+        options=dict(class_names="fashion_mnist"),
+        batch_size=64,
+    )
+    config.optim = dict(name="adam", lr=2e-4, options=dict(b1=0.5, b2=0.999))
+    config.ema = dict(decay=0.999)
+    config.evals = dict(
+        samples=dict(split="test", every=1000, evaluator="samples", options=dict(count=64)),
+        interpolation=dict(
+            split="test",
+            every=options.steps,
+            evaluator="samples",
+            options=dict(draw="interpolation", count=64),
+        ),
+    )
+    if options.judge:
+        judge = dict(judge=options.judge)
+        config.evals.test = dict(split="test", every=2000, evaluator="generated", options=judge)
+        config.evals.arithmetic = dict(
+            split="test",
+            every=options.steps,
+            evaluator="latent_arithmetic",
+            options=dict(plus=(PULLOVER, DRESS), minus=(T_SHIRT,), **judge),
+        )
+    config.train = dict(steps=options.steps, log_every=100, checkpoint_every=1000, monitor="")
+    if options.judge:
+        config.train.update(monitor="test/frechet_distance", monitor_mode="min")
+    if options.smoke:
+        config.model.width = 4
+        config.data = dict(name="digits", image_size=28, batch_size=8)
+        config.evals = dict(
+            samples=dict(split="test", every=4, evaluator="samples", options=dict(count=4))
+        )
+        config.train = dict(steps=4, log_every=2, monitor="")
+    return config

@@ -1,0 +1,1 @@
+"""Generative networks, one family a file."""

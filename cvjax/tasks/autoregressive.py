@@ -1,0 +1,113 @@
+"""Density estimation pixel by pixel: the exact log-likelihood, by the chain rule."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import clu.metrics
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float, Key
+
+from cvjax.image.augment import example_keys
+from cvjax.image.binarize import Binarize, binarize
+from cvjax.losses.classification import mean as mean_of
+from cvjax.metrics.classification import Mean
+from cvjax.ops.content_keys import content_keys
+from cvjax.ops.pixel_distributions import bits_per_dim
+from cvjax.tasks.pixel_options import check_image_shape, pixel_option_problems
+from cvjax.tasks.pixel_sampling import sample_cached, sample_plain
+
+Tree = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Autoregression:
+    """What a model of each pixel given those before it is trained for, and how it is judged.
+
+    log p(image) is the sum over pixels of log p(pixel | pixels before it), exact, so that the
+    probabilities of all images sum to 1. Batches hold `image` [B, H, W, C] in [0, 1], without mean
+    and std. The model returns `parameters` [B, H, W, P] of its pixels' `distribution`
+    (`cvjax.models.generators.pixel_cnn`).
+
+    Evaluation draws binary images by keys made of each image: the same figure whatever the batch.
+
+    Attributes:
+        binarize: how images become binary, see `cvjax.image.binarize`; "none" leaves them.
+    """
+
+    draws: ClassVar[tuple[str, ...]] = ("sample",)
+
+    model: nn.Module
+    binarize: Binarize = "none"
+
+    def __post_init__(self) -> None:
+        problems = list(pixel_option_problems(self.model, self.binarize))
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    def check(self, info: Any) -> None:
+        """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).
+
+        Raises:
+            ValueError: if image shapes disagree.
+        """
+        check_image_shape(self.model, info)
+
+    def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
+        """Fresh variables, {"params": ...}."""
+        return dict(self.model.init(rng, batch["image"], train=True))
+
+    def loss(
+        self,
+        variables: Tree,
+        batch: Tree,
+        rngs: Mapping[str, Array],
+        *,
+        ema: Tree | None = None,
+    ) -> tuple[Float[Array, ""], dict[str, Any]]:
+        """The training loss, and {"metrics": {name: scalar}, "mutated": {}}.
+
+        Metrics, means over the batch: `loss`, which is the negative log-likelihood in nats an
+        image; `bits_per_dim`.
+        """
+        del ema
+        keys = example_keys(rngs["noise"], len(batch["image"]))
+        nll = self._nll(variables, batch, keys, train=True)
+        loss = mean_of(nll, batch.get("valid"))
+        figures = {"loss": loss, "bits_per_dim": bits_per_dim(loss, self._dims)}
+        return loss, {"metrics": figures, "mutated": {}}
+
+    def predict(
+        self, variables: Tree, batch: Tree, rngs: Mapping[str, Array] | None = None
+    ) -> dict[str, Array]:
+        """`nll`, in nats, and `bits_per_dim` [B]."""
+        keys = content_keys(jax.random.key(0), batch["image"])
+        nll = self._nll(variables, batch, keys, train=False)
+        return {"nll": nll, "bits_per_dim": bits_per_dim(nll, self._dims)}
+
+    def metrics(self) -> type[clu.metrics.Collection]:
+        """Means of what `predict` returns; `loss` is `nll`."""
+        return clu.metrics.Collection.create(
+            loss=Mean.of(lambda nll, **_: nll),
+            nll=Mean.of(lambda nll, **_: nll),
+            bits_per_dim=Mean.of(lambda bits_per_dim, **_: bits_per_dim),
+        )
+
+    def sample(self, variables: Tree, key: Key[Array, ""], count: int) -> dict[str, Array]:
+        """`count` pictures, value by value from the corner, with caches where the model has
+        them."""
+        sampler = sample_cached if hasattr(self.model, "step") else sample_plain
+        return {"image": sampler(self.model, variables, key, count)}
+
+    def _nll(self, variables: Tree, batch: Tree, keys: Array, *, train: bool) -> Array:
+        # The image's keys are split as `cvjax.tasks.vae` does: both see the same binary images.
+        image_keys, _ = jax.vmap(jax.random.split, out_axes=1)(keys)
+        image = binarize(image_keys, batch["image"], self.binarize)
+        outputs, _ = self.model.apply(variables, image, train=train)
+        return -self.model.distribution.log_prob(outputs["parameters"], image).sum(axis=(1, 2))
+
+    @property
+    def _dims(self) -> int:
+        return math.prod(self.model.image_shape)

@@ -312,6 +312,9 @@ def _mix(keys: Key[Array, "b"], batch: Batch, augment: Augment) -> Batch:
 def _enlarged(batch: Batch, upsample_to: Mapping[str, Any] | None) -> Batch:
     if upsample_to is None:
         return batch
+    marks = [name for name in ("boxes", "masks", "semantic", "keypoints") if name in batch]
+    if marks:
+        raise ValueError(f"upsample_to would leave {marks} behind; set data.image_size instead.")
     return {**batch, "image": upsample(batch["image"], **upsample_to)}
 
 

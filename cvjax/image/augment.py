@@ -6,7 +6,9 @@
     batch = transform(key, batch)  # inside jit
 
 Whatever the order in which they are named, augmentations are applied in this one:
-  1. movements (`GEOMETRIC`), multiplied into one matrix and applied by one resampling;
+  0. mosaic, of the example and the three before it;
+  1. movements (`GEOMETRIC`), multiplied into one matrix and applied by one resampling; boxes,
+     masks, semantic maps and keypoints move by the same matrix (`cvjax.image.marks`);
   2. colour, then noise, on values in [0, 1], clipped to [0, 1];
   3. normalisation by `mean` and `std`, then `whitening`;
   4. cutout, whose 0 is therefore the mean colour;
@@ -15,7 +17,12 @@ Whatever the order in which they are named, augmentations are applied in this on
 
 Options are those of the function in `AUGMENTATIONS`, and each also takes `p`, the probability
 that an example gets it (flips: 0.5, the others: 1). Besides augmentations,
-`resample=dict(fill="constant", value=0.0, order=1)` sets how `cvjax.image.warp.warp` resamples.
+`resample=dict(fill="constant", value=0.0, order=1)` sets how `cvjax.image.warp.warp` resamples,
+and `marks=dict(keep="center", keypoint_pairs=())` which objects stay and which keypoints a mirror
+image exchanges, as `cvjax.image.marks.move_marks` takes them. SSD's recipe:
+
+    dict(zoom_out=dict(p=0.5), iou_crop={}, horizontal_flip={}, color_jitter=dict(...),
+         resample=dict(value=0.5))
 """
 
 import difflib
@@ -31,7 +38,10 @@ from jaxtyping import Array, Float, Key
 from cvjax.image import color, erase, geometry, mix
 from cvjax.image import noise as pixel_noise
 from cvjax.image.image_data_generator import image_data_generator
-from cvjax.image.matrix import Matrix, compose, identity
+from cvjax.image.iou_crop import iou_crop
+from cvjax.image.marks import MARKS, move_marks
+from cvjax.image.matrix import Matrix, compose, identity, transform_boxes
+from cvjax.image.mosaic import mosaic, with_room
 from cvjax.image.normalize import normalize, to_float
 from cvjax.image.options import Number, check_number
 from cvjax.image.upsample import upsample
@@ -43,6 +53,9 @@ Augment = Mapping[str, Any]  # name -> options (a mapping), as in the example ab
 
 # Each table in the order of application. (key, (height, width), **options) -> matrix
 GEOMETRIC: dict[str, Callable[..., Matrix]] = {
+    "zoom_out": geometry.zoom_out,
+    "iou_crop": iou_crop,  # also takes the boxes, as moved so far, and which of them are valid
+    "scale_jitter": geometry.scale_jitter,
     "random_crop": geometry.random_crop,
     "random_resized_crop": geometry.random_resized_crop,
     "horizontal_flip": geometry.horizontal_flip,
@@ -67,10 +80,15 @@ ERASING: dict[str, Callable[..., Float[Array, "h w c"]]] = {"cutout": erase.cuto
 # (key, image, other, **options) -> (image, weight of other)
 MIXING: dict[str, Callable[..., tuple[Array, Array]]] = {"mixup": mix.mixup, "cutmix": mix.cutmix}
 
-AUGMENTATIONS: dict[str, Callable[..., Any]] = {**GEOMETRIC, **PIXELS, **ERASING, **MIXING}
+# (key, four examples, **options) -> example
+COMPOSING: dict[str, Callable[..., Batch]] = {"mosaic": mosaic}
 
-# Marks in the picture that would have to move or mix with it.
-_MARKS = ("boxes", "masks", "semantic", "keypoints")
+AUGMENTATIONS: dict[str, Callable[..., Any]] = {
+    **COMPOSING, **GEOMETRIC, **PIXELS, **ERASING, **MIXING
+}  # fmt: skip
+
+# How what is done is done, in the place of an augmentation: options by name.
+_MANNERS = {"resample": ("fill", "value", "order"), "marks": ("keep", "keypoint_pairs")}
 
 
 def train_transform(
@@ -96,20 +114,27 @@ def train_transform(
     """
     augment = {name: dict(options) for name, options in _checked(augment).items()}
     _check_values(augment, mean, std)
-    moves = [name for name in augment if name in (*GEOMETRIC, *MIXING, "image_data_generator")]
+    alone = [name for name in augment if name in (*MIXING, "image_data_generator")]
 
     def transform(key: Key[Array, ""], batch: Batch) -> Batch:
-        marks = [field for field in _MARKS if field in batch]
-        if moves and marks:
-            raise ValueError(f"augment: {moves} would leave {marks} of the batch behind.")
-        images = jnp.asarray(batch["image"])
-        keys = example_keys(key, len(images))
-        images = jax.vmap(
-            lambda key, image: augment_image(
-                key, image, augment, mean=mean, std=std, whitening=whitening
+        marks = [field for field in ("boxes", "masks", "semantic", "keypoints") if field in batch]
+        if alone and marks:
+            raise ValueError(f"augment: {alone} would leave {marks} of the batch behind.")
+        of_one = [field for field in ("label", "tokens") if field in batch]
+        if "mosaic" in augment and of_one:
+            raise ValueError(f"augment: mosaic shows four pictures, but {of_one} tell of one.")
+        if "iou_crop" in augment and not {"boxes", "box_valid"} <= set(batch):
+            raise ValueError("augment: iou_crop needs batch['boxes'] and batch['box_valid'].")
+        keys = example_keys(key, len(batch["image"]))
+        if "mosaic" in augment:
+            batch = _compose(keys, batch, augment)
+        touched = {name: jnp.asarray(batch[name]) for name in ("image", *MARKS) if name in batch}
+        touched = jax.vmap(
+            lambda key, example: augment_example(
+                key, example, augment, mean=mean, std=std, whitening=whitening
             )
-        )(keys, images)
-        batch = {**batch, "image": images}
+        )(keys, touched)
+        batch = {**batch, **touched}
         if any(name in augment for name in MIXING):
             batch = _mix(keys, batch, augment)
         return _enlarged(batch, upsample_to)
@@ -149,20 +174,43 @@ def augment_image(
     std: Number | Sequence[Number] | None = None,
     whitening: Whitening | None = None,
 ) -> Float[Array, "h w c"]:
-    """One image [H,W,C], uint8 or float in [0, 1], after steps 1 to 4 of this file's docstring.
+    """The `image` of `augment_example`, where nothing is marked in it."""
+    options = {"mean": mean, "std": std, "whitening": whitening}
+    return augment_example(key, {"image": image}, augment, **options)["image"]
 
-    Each augmentation draws from a key made of `key` and its own name, so adding or leaving out
-    one does not change what the others do.
+
+def augment_example(
+    key: Key[Array, ""],
+    example: Batch,
+    augment: Augment,
+    *,
+    mean: Number | Sequence[Number] | None = None,
+    std: Number | Sequence[Number] | None = None,
+    whitening: Whitening | None = None,
+) -> Batch:
+    """One example after steps 1 to 4 of this file's docstring.
+
+    `image` [H,W,C] is uint8 or float in [0, 1]; besides it come the fields of
+    `cvjax.image.marks.MARKS` that the example has. Each augmentation draws from a key made of
+    `key` and its own name, so adding or leaving out one does not change what the others do.
 
     Raises:
         ValueError: for an unknown augmentation or option.
     """
     _checked(augment)
-    image = to_float(jnp.asarray(image))
+    image = to_float(jnp.asarray(example["image"]))
     geometric = [name for name in GEOMETRIC if name in augment]
     if geometric:
-        matrix = draw_matrix(key, image.shape[:2], augment)
+        matrix = draw_matrix(key, image.shape[:2], augment, example)
         resample = dict(augment.get("resample", {}))
+        marks = {name: value for name, value in example.items() if name in MARKS}
+        if marks:
+            fill = resample.get("fill", "constant")
+            manner = augment.get("marks", {})
+            example = {
+                **example,
+                **move_marks(marks, matrix, image.shape[:2], fill=fill, **manner),
+            }
         if all(_moves_whole_pixels(name, augment[name]) for name in geometric):
             resample.pop("order", None)  # without effect: pixels land on pixels
             image = move_whole_pixels(image, matrix, **resample)
@@ -174,20 +222,26 @@ def augment_image(
     image = image if whitening is None else whitening(image)
     for name, function in ERASING.items():
         image = _maybe(function, name, key, image, augment)
-    return image
+    return {**example, "image": image}
 
 
-def draw_matrix(key: Key[Array, ""], shape: tuple[int, int], augment: Augment) -> Matrix:
-    """The matrix by which `augment_image` of the same key moves a picture of `shape` (h, w).
+def draw_matrix(
+    key: Key[Array, ""], shape: tuple[int, int], augment: Augment, marks: Batch | None = None
+) -> Matrix:
+    """The matrix by which `augment_example` of the same key moves a picture of `shape` (h, w).
 
     With `transform_points` or `transform_boxes` of `cvjax.image.matrix` it moves what is
-    marked in the picture.
+    marked in the picture. `marks`: its `boxes` and `box_valid`, which "iou_crop" needs.
     """
     matrices = []
     for name, function in GEOMETRIC.items():
         if name in augment:
             options, gate, draw = _options(name, key, augment[name])
-            matrix = function(draw, shape, **options)
+            seen = ()
+            if function is iou_crop:
+                boxes = jnp.asarray(marks["boxes"], jnp.float32)
+                seen = (transform_boxes(boxes, compose(*matrices)), jnp.asarray(marks["box_valid"]))
+            matrix = function(draw, shape, *seen, **options)
             matrices.append(matrix if gate is None else jnp.where(gate, matrix, identity()))
     return compose(*matrices)
 
@@ -198,6 +252,29 @@ def example_keys(key: Key[Array, ""], count: int) -> Key[Array, "b"]:
     A function of the example's place alone, so no split of the batch over devices changes it.
     """
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(count))
+
+
+def _compose(keys: Key[Array, "b"], batch: Batch, augment: Augment) -> Batch:
+    """Each example with the three before it in the (shuffled) batch."""
+    fields = {
+        name: jnp.asarray(value) for name, value in batch.items() if name not in ("valid", "index")
+    }
+    fours = {
+        name: jnp.stack([jnp.roll(value, i, axis=0) for i in range(4)], axis=1)
+        for name, value in fields.items()
+    }
+    manner = augment.get("marks", {})
+
+    def compose_one(key: Key[Array, ""], examples: Batch) -> Batch:
+        examples = {**examples, "image": to_float(examples["image"])}
+        options, gate, draw = _options("mosaic", key, augment["mosaic"])
+        composed = mosaic(draw, examples, **{**manner, **options})
+        if gate is None:
+            return composed
+        single = with_room({name: value[0] for name, value in examples.items()})
+        return jax.tree.map(lambda a, b: jnp.where(gate, a, b), composed, single)
+
+    return {**batch, **jax.vmap(compose_one)(keys, fours)}
 
 
 def _mix(keys: Key[Array, "b"], batch: Batch, augment: Augment) -> Batch:
@@ -235,6 +312,9 @@ def _mix(keys: Key[Array, "b"], batch: Batch, augment: Augment) -> Batch:
 def _enlarged(batch: Batch, upsample_to: Mapping[str, Any] | None) -> Batch:
     if upsample_to is None:
         return batch
+    marks = [name for name in ("boxes", "masks", "semantic", "keypoints") if name in batch]
+    if marks:
+        raise ValueError(f"upsample_to would leave {marks} behind; set data.image_size instead.")
     return {**batch, "image": upsample(batch["image"], **upsample_to)}
 
 
@@ -288,7 +368,7 @@ def _checked(augment: Augment) -> Augment:
     """`augment`, if every name and option in it exists."""
     problems = []
     for name, options in augment.items():
-        known = [*AUGMENTATIONS, "resample"]
+        known = [*AUGMENTATIONS, *_MANNERS]
         if name not in known:
             problems.append(f"augment.{name}: unknown augmentation.{_nearest(name, known)}")
             continue
@@ -297,7 +377,7 @@ def _checked(augment: Augment) -> Augment:
                 f"augment.{name}={options!r} must be a dict of its options ({{}} for the defaults)."
             )
             continue
-        fields = ["fill", "value", "order"] if name == "resample" else _option_names(name)
+        fields = _MANNERS[name] if name in _MANNERS else _option_names(name)
         for field in options:
             if field not in fields:
                 problems.append(f"augment.{name}.{field}: unknown option.{_nearest(field, fields)}")
@@ -309,6 +389,8 @@ def _checked(augment: Augment) -> Augment:
         )
     if "resample" in augment and not geometric:
         problems.append("augment.resample: no augmentation here resamples. Remove it.")
+    if "marks" in augment and not geometric and "mosaic" not in augment:
+        problems.append("augment.marks: no augmentation here moves anything. Remove it.")
     if problems:
         raise ValueError("\n".join(problems))
     return augment
@@ -341,6 +423,8 @@ def _check_values(
         if name == "resample":
             # By a movement that interpolates, whichever of the movements are named.
             one = {"resample": options, "rotate": {}}
+        elif name == "marks":
+            one = {"marks": options, "rotate": {}}
         else:
             one = {name: options}
 
@@ -348,7 +432,12 @@ def _check_values(
             if name in MIXING:
                 options, _, draw = _options(name, key, one[name])
                 return MIXING[name](draw, image, image, **options)[0]
-            return augment_image(key, image, one)
+            boxes = {"boxes": jnp.zeros((1, 4)), "box_valid": jnp.zeros(1, bool)}
+            if name in COMPOSING:
+                options, _, draw = _options(name, key, one[name])
+                fours = {n: jnp.stack([x] * 4) for n, x in {"image": image, **boxes}.items()}
+                return COMPOSING[name](draw, fours, **options)["image"]
+            return augment_example(key, {"image": image, **boxes}, one)["image"]
 
         try:
             jax.eval_shape(trace, key, image)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Key
 from cvjax.image.matrix import (
     Matrix,
     about_center,
+    compose,
     crop_matrix,
     horizontal_flip_matrix,
     identity,
@@ -95,6 +96,41 @@ def zoom(key: Key[Array, ""], shape: tuple[int, int], *, scale: Interval = (0.8,
     low, high = check_interval("scale", scale, low=1e-3)
     factor = jax.random.uniform(key, minval=low, maxval=high)
     return about_center(scale_matrix(factor, factor), shape)
+
+
+def zoom_out(
+    key: Key[Array, ""], shape: tuple[int, int], *, scale: Interval = (1.0, 4.0)
+) -> Matrix:
+    """The picture anywhere on a canvas U(`scale`) times as large, shown at the picture's own size.
+
+    Liu et al. 2016, https://arxiv.org/abs/1512.02325, section 3.6 ("expand"). The canvas is what
+    `resample` fills in.
+    """
+    low, high = check_interval("scale", scale, low=1.0)
+    factor_key, place_key = jax.random.split(key)
+    factor = jax.random.uniform(factor_key, minval=low, maxval=high)
+    return _rescaled(place_key, 1 / factor, shape)
+
+
+def scale_jitter(
+    key: Key[Array, ""], shape: tuple[int, int], *, scale: Interval = (0.1, 2.0)
+) -> Matrix:
+    """The picture U(`scale`) times as large, anywhere: a part of it, or with room around it.
+
+    Ghiasi et al. 2021, "Simple copy-paste", https://arxiv.org/abs/2012.07177, section 3, where
+    0.1 to 2 is "large scale jitter" and 0.8 to 1.25 the usual one.
+    """
+    low, high = check_interval("scale", scale, low=1e-2)
+    factor_key, place_key = jax.random.split(key)
+    factor = jax.random.uniform(factor_key, minval=low, maxval=high)
+    return _rescaled(place_key, factor, shape)
+
+
+def _rescaled(key: Key[Array, ""], factor: Array, shape: tuple[int, int]) -> Matrix:
+    """`factor` times as large, at a random place: no margin on both sides, nothing cut on both."""
+    room = jnp.asarray([shape[1], shape[0]], jnp.float32) * (1 - factor)
+    shift = jax.random.uniform(key, (2,)) * room
+    return compose(scale_matrix(factor, factor), translation_matrix(shift[0], shift[1]))
 
 
 def stretch(

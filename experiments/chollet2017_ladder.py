@@ -3,7 +3,7 @@ Learning with Python", chapter 5): from scratch 71%, with augmentation 82%, on c
 trained base 90%, with the base frozen in the network and augmentation 96%, fine-tuned 97%.
 
 The book has 2,000 photographs of cats and dogs; here it is ten classes of Tux Paint's stamps, 442
-pictures to learn from, so that the order and the gains can be compared, not the levels. Nothing is
+pictures of 64 pixels to learn from, so that the order and the gains can be compared, not the levels. Nothing is
 chosen on the test split: every run is evaluated once, at its end.
 
     python -m experiments --run chollet2017_ladder
@@ -49,16 +49,16 @@ def on_folder(path: str = "") -> Claim:
 
 
 def _scratch(path: str, seed: int, *, plain: bool) -> Training:
-    config = f"{STAMPS}:variant=scratch,model=small_cnn,epochs=12{',plain' * plain}"
+    config = f"{STAMPS}:variant=scratch,model=small_cnn,size=64,epochs=12{',plain' * plain}"
     return _training(config, path, seed)
 
 
 def _features(base: str, path: str, seed: int, *, random: bool = False) -> Training:
-    return _training(f"{FEATURES}:model={base},epochs=8{',random' * random}", path, seed)
+    return _training(f"{FEATURES}:model={base},size=64,epochs=8{',random' * random}", path, seed)
 
 
 def _recipe(base: str, path: str, seed: int) -> Training:
-    config = f"{STAMPS}:model={base},head_epochs=6,epochs=3,tune=top"
+    config = f"{STAMPS}:model={base},size=64,head_epochs=6,epochs=3,tune=top"
     return _training(config, path, seed)
 
 

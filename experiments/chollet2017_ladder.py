@@ -3,8 +3,8 @@ Learning with Python", chapter 5): from scratch 71%, with augmentation 82%, on c
 trained base 90%, with the base frozen in the network and augmentation 96%, fine-tuned 97%.
 
 The book has 2,000 photographs of cats and dogs; here it is ten classes of Tux Paint's stamps, 442
-pictures of 64 pixels to learn from, so that the order and the gains can be compared, not the levels. Nothing is
-chosen on the test split: every run is evaluated once, at its end.
+pictures of 64 pixels to learn from, so that the order and the gains can be compared, not the
+levels. Nothing is chosen on the test split: every run is evaluated once, at its end.
 
     python -m experiments --run chollet2017_ladder
     python -m experiments --run chollet2017_ladder --data.path FOLDER     # your own class folders

@@ -235,6 +235,9 @@ def _mix(keys: Key[Array, "b"], batch: Batch, augment: Augment) -> Batch:
 def _enlarged(batch: Batch, upsample_to: Mapping[str, Any] | None) -> Batch:
     if upsample_to is None:
         return batch
+    marks = [field for field in _MARKS if field in batch]
+    if marks:
+        raise ValueError(f"upsample: enlarging images would leave {marks} of the batch behind.")
     return {**batch, "image": upsample(batch["image"], **upsample_to)}
 
 

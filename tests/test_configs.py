@@ -20,7 +20,12 @@ VARIANTS = {
     "localization_scenes": ["landmarks"],
     "features": ["hidden=16"],
     "resnet_cifar10": ["plain"],
-    "stamps": ["tune=top,layer_decay=0.5", "variant=scratch,plain", "variant=frozen"],
+    "stamps": [
+        "tune=top,layer_decay=0.5",
+        "variant=scratch,plain",
+        "variant=frozen",
+        "variant=early",
+    ],
 }
 # What training logs beside the loss, by task; detectors log `box_loss`.
 FIGURES = {

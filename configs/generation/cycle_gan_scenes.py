@@ -9,7 +9,7 @@ Adam (learning rate 2e-4, b1 0.5, falling to 0), narrower, with 3 blocks and at 
 
 The first half of every batch is made grey (or edges, ...) and is one set, the second half the
 other. samples/samples_step_*.png: one of the first set, its translation; one of the second, and
-what comes back of it.
+what comes back of it. Not measured yet beyond its smoke run.
 """
 
 from ml_collections import ConfigDict

@@ -9,7 +9,7 @@ PatchGAN, narrower and at 64 pixels.
 
 `use=` grey (grey to colour), masked (inpainting), low_resolution (super-resolution by 4), edges
 (edges to photo), semantic (label map to scene). samples/samples_step_*.png shows what went in, what
-came out and what should have.
+came out and what should have. Not measured yet beyond its smoke run.
 """
 
 from ml_collections import ConfigDict

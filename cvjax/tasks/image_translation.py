@@ -285,7 +285,7 @@ class CycleGAN:
         """By example, with the image as one of set b: `cycle_error` b -> a -> b, and `l1`, how far
         the translation of its own condition is from it; means of values in [0, 1]."""
         key = jax.random.key(0) if rngs is None else rngs["noise"]
-        condition, there, back = self._translations(variables, key, batch)
+        _, there, back = self._translations(variables, key, batch)
         error = back - to_signed(batch["image"])
         return {
             "cycle_error": jnp.abs(error).mean(axis=(1, 2, 3)) / 2,

@@ -23,11 +23,15 @@ def pix2pix(**options) -> Pix2Pix:
 
 
 @functools.cache
-def trained_pix2pix():
-    """(task, variables, batch, gradients by l1_weight) of one compiled program."""
-    batch = images()
-    task = pix2pix()
-    variables = jax.jit(task.init)(jax.random.key(0), batch)
+def fresh_pix2pix():
+    """(task, variables, batch)."""
+    task, batch = pix2pix(), images()
+    return task, jax.jit(task.init)(jax.random.key(0), batch), batch
+
+
+@pytest.mark.slow  # two gradients to compile
+def test_the_l1_term_moves_the_generator_alone():
+    _, variables, batch = fresh_pix2pix()
     rest = {"batch_stats": variables["batch_stats"]}
 
     @jax.jit
@@ -38,14 +42,9 @@ def trained_pix2pix():
 
         return [jax.grad(functools.partial(loss, weight=w), has_aux=True)(params) for w in (0, 100)]
 
-    return task, variables, batch, gradients(variables["params"])
-
-
-def test_the_l1_term_moves_the_generator_alone():
-    _, _, _, ((plain, _), (pulled, info)) = trained_pix2pix()
-    for a, b in zip(
-        jax.tree.leaves(plain["discriminator"]), jax.tree.leaves(pulled["discriminator"])
-    ):
+    (plain, _), (pulled, info) = gradients(variables["params"])
+    both = (jax.tree.leaves(tree["discriminator"]) for tree in (plain, pulled))
+    for a, b in zip(*both):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
         assert np.abs(a).max() > 0
     kernels = [tree["generator"]["image"]["kernel"] for tree in (plain, pulled)]
@@ -56,7 +55,7 @@ def test_the_l1_term_moves_the_generator_alone():
 
 
 def test_a_translation_shows_condition_result_and_target():
-    task, variables, batch, _ = trained_pix2pix()
+    task, variables, batch = fresh_pix2pix()
     translation = jax.jit(task.translation)(variables, RNGS["noise"], batch)["image"]
     assert translation.shape == (4, 3, 16, 16, 3)
     np.testing.assert_array_equal(translation[:, 2], batch["image"])
@@ -67,7 +66,7 @@ def test_a_translation_shows_condition_result_and_target():
 
 
 def test_predictions_error_is_that_of_numpy():
-    task, variables, batch, _ = trained_pix2pix()
+    task, variables, batch = fresh_pix2pix()
     found = jax.device_get(jax.jit(task.predict)(variables, batch))
     error = found["translated"] - np.asarray(batch["image"])
     np.testing.assert_allclose(found["l1"], np.abs(error).mean(axis=(1, 2, 3)), rtol=1e-5)
@@ -110,6 +109,7 @@ def stepped_cycle_gan():
     return task, variables, batch, gradient(variables["params"])
 
 
+@pytest.mark.slow  # four networks to compile
 def test_every_network_of_cycle_gan_gets_a_gradient():
     _, variables, _, (grads, info) = stepped_cycle_gan()
     for player, names in (("generator", ("to_a", "to_b")), ("discriminator", ("of_a", "of_b"))):
@@ -124,6 +124,7 @@ def test_every_network_of_cycle_gan_gets_a_gradient():
     assert metrics["loss"] == pytest.approx(float(total), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_cycle_gan_keeps_its_translations_in_the_pool():
     task, variables, batch, (_, info) = stepped_cycle_gan()
     pool = info["mutated"][POOL]

@@ -61,6 +61,7 @@ from cvjax.tasks.autoregressive import Autoregression
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
 from cvjax.tasks.gan import GAN
+from cvjax.tasks.image_translation import CycleGAN, Pix2Pix
 from cvjax.tasks.localization import Localization
 from cvjax.tasks.multibox_detection import MultiBoxDetection
 from cvjax.tasks.two_stage_detection import TwoStageDetection
@@ -88,10 +89,12 @@ SOURCES = {
 TASKS = {
     "autoregressive": Autoregression,
     "classification": Classification,
+    "cycle_gan": CycleGAN,
     "detection": Detection,
     "gan": GAN,
     "localization": Localization,
     "multibox_detection": MultiBoxDetection,
+    "pix2pix": Pix2Pix,
     "two_stage_detection": TwoStageDetection,
     "vae": VAETask,
     "yolo": Yolo,

@@ -18,8 +18,8 @@ from cvjax.config import parse_arg
 
 # What each model gets besides its own defaults.
 FIELDS = {
-    "pixel_cnn": dict(width=64, depth=4, first_window=5, hidden=64),
-    "gated_pixel_cnn": dict(width=32, depth=4, first_window=5, hidden=32),
+    "pixel_cnn": dict(width=64, depth=4, first_window=5, hidden=64, dropout=0.5),
+    "gated_pixel_cnn": dict(width=32, depth=4, first_window=5, hidden=32, dropout=0.5),
 }
 
 

@@ -1,9 +1,9 @@
 """An autoencoder of Fashion-MNIST, and its encoder as a classifier that learns from few labels.
 
-Hinton and Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks". Two
-stages, one command: all 60,000 training images without their labels through a code of 32 values
-and back, mean squared error; then the encoder with a linear head, trained as a whole on `labels`
-labelled images, ten classes alike, which are held out of the first stage's training split.
+Hinton and Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks",
+https://doi.org/10.1126/science.1127647. Two stages, one command: all 60,000 training images but
+those with labels, through a code of 32 values and back, mean squared error; then the encoder with a
+linear head, trained as a whole on `labels` labelled images, as many of each class.
 
     python launch.py --config configs/generation/autoencoder_fashion_mnist.py --workdir runs/coder
     ... --config configs/generation/autoencoder_fashion_mnist.py:variant=scratch  # no first stage

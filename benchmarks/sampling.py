@@ -1,4 +1,5 @@
-"""Seconds to draw pictures: value by value with and without caches, and all pixels at once.
+"""Seconds to draw pictures value by value, with and without caches, or all pixels at once; and
+milliseconds of a training step of the same networks.
 
     python -m benchmarks.sampling [--batch 4] [--rounds 3] [--out FILE]
 
@@ -6,7 +7,7 @@ The plain sampler runs the whole network for every value (784 passes for 28x28, 
 the cached one computes of each layer what the next pixel needs. Fresh weights: the time does not
 depend on them. Rounds alternate and the median counts; compiling is left out. `same` says whether
 both drew the same pictures from the same key. LSTMs over the map have no caches; the VAE draws all
-pixels in one pass.
+pixels in one pass. A training step is loss and gradient of a batch of 16.
 """
 
 import argparse
@@ -16,13 +17,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import cvjax.models
 from cvjax.ops.compiling import compiler_options
+from cvjax.tasks.autoregressive import Autoregression
 from cvjax.tasks.pixel_sampling import sample_cached, sample_plain
 from cvjax.tasks.vae import VAETask
 from cvjax.train.writer import environment
@@ -53,14 +57,16 @@ def main() -> None:
     default = ROOT / "benchmarks" / "results" / f"sampling_{jax.default_backend()}.json"
     parser.add_argument("--out", type=Path, default=default)
     options = parser.parse_args()
-    rows = [measure(name, options.batch, options.rounds) for name in WORKLOADS]
+    rows = []
     width = max(map(len, WORKLOADS))
-    print(f"{'workload':{width}}   plain s  cached s  plain / cached  same")
-    for row in rows:
+    print(f"{'workload':{width}}   plain s  cached s  plain / cached  same  training step, ms")
+    for name in WORKLOADS:
+        rows.append(row := measure(name, options.batch, options.rounds))
         cached, ratio = (str(row[name] or "-") for name in ("cached_s", "ratio"))
         print(
-            f"{row['workload']:{width}}  {row['plain_s']:8.3f}  {cached:>8}  {ratio:>14}  "
-            f"{row['same']}"
+            f"{name:{width}}  {row['plain_s']:8.3f}  {cached:>8}  {ratio:>14}  {row['same']!s:>4}"
+            f"  {row['train_ms']:.1f}",
+            flush=True,
         )
     command = "python -m benchmarks.sampling " + " ".join(sys.argv[1:])
     result = {
@@ -73,6 +79,7 @@ def main() -> None:
             "plain_s": "pass by pass, s",
             "cached_s": "with caches, s",
             "ratio": "plain / cached",
+            "train_ms": "training step of 16, ms",
         },
         "rows": rows,
     }
@@ -96,18 +103,15 @@ def measure(name: str, batch: int, rounds: int) -> dict:
         samplers["plain"] = lambda key: sample_plain(model, variables, key, batch)
         if hasattr(model, "step"):
             samplers["cached"] = lambda key: sample_cached(model, variables, key, batch)
-    jitted = {
-        which: jax.jit(sampler, compiler_options=compiler_options())
-        for which, sampler in samplers.items()
-    }
     key = jax.random.key(2)
-    pictures = {which: np.asarray(sampler(key)) for which, sampler in jitted.items()}
-    seconds: dict[str, list[float]] = {which: [] for which in jitted}
+    compiled = {which: _compiled(sampler, key) for which, sampler in samplers.items()}
+    pictures: dict[str, np.ndarray] = {}
+    seconds: dict[str, list[float]] = {which: [] for which in compiled}
     for index in range(rounds):
-        order = list(jitted.items())
+        order = list(compiled.items())
         for which, sampler in order if index % 2 == 0 else reversed(order):
             started = time.perf_counter()
-            sampler(key).block_until_ready()
+            pictures[which] = np.asarray(sampler(key))
             seconds[which].append(time.perf_counter() - started)
     medians = {which: statistics.median(values) for which, values in seconds.items()}
     cached = medians.get("cached")
@@ -118,8 +122,34 @@ def measure(name: str, batch: int, rounds: int) -> dict:
         "cached_s": None if cached is None else round(cached, 4),
         "ratio": None if cached is None else round(medians["plain"] / cached, 1),
         "same": bool(np.array_equal(pictures["plain"], pictures["cached"])) if cached else None,
+        "train_ms": round(1000 * training_seconds(model, variables), 2),
         "rounds": rounds,
     }
+
+
+def training_seconds(model: nn.Module, variables: Any) -> float:
+    """Of loss and gradient, the median of 9 after 2 to warm up."""
+    binary = "dynamic" if model.likelihood == "bernoulli" else "none"
+    task = (VAETask if hasattr(model, "latent") else Autoregression)(model, binarize=binary)
+    image = jax.random.uniform(jax.random.key(3), (16, *model.image_shape))
+    rngs = {"noise": jax.random.key(4), "dropout": jax.random.key(5)}
+    batch = {"image": image}
+
+    def gradient(variables: Any) -> Any:
+        return jax.grad(lambda v: task.loss(v, batch, rngs)[0])(variables)
+
+    step = _compiled(gradient, variables)
+    seconds = []
+    for _ in range(11):
+        started = time.perf_counter()
+        jax.block_until_ready(step(variables))
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[2:])
+
+
+def _compiled(function: Callable, argument: Any) -> Callable:
+    jitted = jax.jit(function, compiler_options=compiler_options())
+    return jitted.lower(argument).compile()
 
 
 if __name__ == "__main__":

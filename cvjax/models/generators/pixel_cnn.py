@@ -15,17 +15,17 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cvjax.nn.masked_conv import MaskedConv, Position, shifted_down
-from cvjax.ops.pixel_distributions import Kind, PixelDistribution, pixel_distribution
+from cvjax.nn.pixel_model import PixelModel
 
 
-class PixelModel(nn.Module):
-    """What both networks share: fields, the distribution and the way to sample incrementally.
+class MaskedModel(PixelModel):
+    """What both networks share: fields, the last layers and the way to sample incrementally.
 
-    `image_shape`: (H, W, C). `width`: channels of the residual path, a multiple of C where the
+    `width`: channels of the residual path, a multiple of C where the
     channels of a pixel come one after the other. `depth`: of residual blocks or gated layers.
     `first_window`, `window`: sides of the first masked window and of the others, odd.
     `hidden`: channels of the last layers. `dropout`: inside every block or layer, in training.
-    `likelihood`, `levels`, `components`: of a pixel (`cvjax.ops.pixel_distributions`).
+    The other fields are those of `cvjax.nn.pixel_model`.
 
     The call returns ({`parameters` [B, H, W, P]}, {}): those of a pixel depend on pixels before it
     alone, and those of a channel besides on the channels before it.
@@ -35,27 +35,12 @@ class PixelModel(nn.Module):
     a whole call with mutable=["cache"].
     """
 
-    image_shape: tuple[int, int, int] = (28, 28, 1)
     width: int = 64
     depth: int = 5
     first_window: int = 7
     window: int = 3
     hidden: int = 64
     dropout: float = 0.0
-    likelihood: Kind = "bernoulli"
-    levels: int = 256
-    components: int = 10
-    dtype: Any = jnp.float32
-
-    @property
-    def distribution(self) -> PixelDistribution:
-        """Of a pixel."""
-        return pixel_distribution(
-            self.likelihood,
-            channels=self.image_shape[-1],
-            levels=self.levels,
-            components=self.components,
-        )
 
     def _conv(self, features: int, window: int, mask: str, **fields: Any) -> MaskedConv:
         half = window // 2
@@ -75,10 +60,10 @@ class PixelModel(nn.Module):
         return self.head(nn.relu(x))
 
 
-class PixelCNN(PixelModel):
+class PixelCNN(MaskedModel):
     """A 7x7 convolution of mask A, residual blocks of mask B (2016a, figure 5 and table 1).
 
-    Fields and methods as `PixelModel` says.
+    Fields and methods as `MaskedModel` says.
     """
 
     def setup(self) -> None:
@@ -113,10 +98,10 @@ class PixelCNN(PixelModel):
         return self._parameters(x)
 
 
-class GatedPixelCNN(PixelModel):
+class GatedPixelCNN(MaskedModel):
     """A stack that sees rows above and one that sees its own row, gated (2016b, figure 2).
 
-    Fields and methods as `PixelModel` says.
+    Fields and methods as `MaskedModel` says.
     Differs from the paper: the vertical stack reads the image shifted down by a row, which is the
     same as a mask that leaves the row out.
     """

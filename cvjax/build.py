@@ -57,6 +57,7 @@ from cvjax.image.whiten import Whitening, fit_whitening
 from cvjax.pretrained.fetch import WEIGHTS, cache_folder
 from cvjax.pretrained.origin import identity_of, variables_at
 from cvjax.pretrained.reshape import CONVERTERS
+from cvjax.tasks.autoencoding import Autoencoding
 from cvjax.tasks.autoregressive import Autoregression
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
@@ -87,6 +88,7 @@ SOURCES = {
     "voc": Voc,
 }
 TASKS = {
+    "autoencoder": Autoencoding,
     "autoregressive": Autoregression,
     "classification": Classification,
     "cycle_gan": CycleGAN,
@@ -148,6 +150,11 @@ def experiments(config: ConfigDict, *, stand_in_data: bool = False) -> dict[str,
     sources: dict[str, Source] = {}  # stages that read the same data share it in memory
     for name, stage in stage_configs(complete(config)).items():
         try:
+            if not found and stage.train.init_rules and not stage.train.init_from:
+                raise ConfigError(
+                    "train.init_rules are set, but train.init_from is empty, and there is no stage "
+                    "before."
+                )
             found[name] = experiment(stage, stand_in_data=stand_in_data, sources=sources)
         except ConfigError as error:
             where = f"stage {name!r}: " if name else ""

@@ -57,10 +57,12 @@ from cvjax.image.whiten import Whitening, fit_whitening
 from cvjax.pretrained.fetch import WEIGHTS, cache_folder
 from cvjax.pretrained.origin import identity_of, variables_at
 from cvjax.pretrained.reshape import CONVERTERS
+from cvjax.tasks.autoencoding import Autoencoding
 from cvjax.tasks.autoregressive import Autoregression
 from cvjax.tasks.classification import Classification
 from cvjax.tasks.detection import Detection
 from cvjax.tasks.gan import GAN
+from cvjax.tasks.image_translation import CycleGAN, Pix2Pix
 from cvjax.tasks.localization import Localization
 from cvjax.tasks.multibox_detection import MultiBoxDetection
 from cvjax.tasks.two_stage_detection import TwoStageDetection
@@ -86,12 +88,15 @@ SOURCES = {
     "voc": Voc,
 }
 TASKS = {
+    "autoencoder": Autoencoding,
     "autoregressive": Autoregression,
     "classification": Classification,
+    "cycle_gan": CycleGAN,
     "detection": Detection,
     "gan": GAN,
     "localization": Localization,
     "multibox_detection": MultiBoxDetection,
+    "pix2pix": Pix2Pix,
     "two_stage_detection": TwoStageDetection,
     "vae": VAETask,
     "yolo": Yolo,
@@ -145,6 +150,11 @@ def experiments(config: ConfigDict, *, stand_in_data: bool = False) -> dict[str,
     sources: dict[str, Source] = {}  # stages that read the same data share it in memory
     for name, stage in stage_configs(complete(config)).items():
         try:
+            if not found and stage.train.init_rules and not stage.train.init_from:
+                raise ConfigError(
+                    "train.init_rules are set, but train.init_from is empty, and there is no stage "
+                    "before."
+                )
             found[name] = experiment(stage, stand_in_data=stand_in_data, sources=sources)
         except ConfigError as error:
             where = f"stage {name!r}: " if name else ""

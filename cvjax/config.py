@@ -157,7 +157,8 @@ def stage_configs(config: ConfigDict) -> dict[str, ConfigDict]:
 
     The section `stages` holds {name: {section: {field: value}}}: what a stage changes of the
     config. Names are stage1_head and the like, and their numbers the order, because a ConfigDict
-    keeps none. A field is replaced whole; another optimizer's `name` begins with empty `options`.
+    keeps none. A field is replaced whole; another optimizer's `name` begins with empty `options`,
+    another model's or task's with no field of the one before.
     From the second stage on, `train.init_from` is empty unless the stage sets it: a stage starts
     from the state that the one before left.
 
@@ -195,6 +196,11 @@ def stage_configs(config: ConfigDict) -> dict[str, ConfigDict]:
             fields = fields.to_dict() if isinstance(fields, ConfigDict) else dict(fields)
             if section == "optim" and "name" in fields:
                 fields.setdefault("options", {})
+            if section in ("model", "task") and fields.get("name", "") not in (
+                "",
+                stage[section].name,
+            ):
+                stage[section] = ConfigDict()
             for field, value in fields.items():
                 if field in stage[section]:  # else a mapping would be merged with the old one
                     del stage[section][field]

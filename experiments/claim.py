@@ -41,6 +41,7 @@ class Row:
     `measure` computes ours in this process, within seconds, from nothing but the code; or, where
     `training` is given, reads it from that run's metrics records. With `repetitions` it is called
     once for each of them, with the records of its runs in order, and ours is the mean.
+    `recomputed=False` is for what trains in this process for a minute: a check leaves it alone.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Row:
     holds: bool = True  # False for a claim that is known to be wrong; `note` says why
     note: str = ""
     repetitions: tuple[tuple[Training, ...], ...] = ()  # one seed each, say
+    recomputed: bool = True
 
     def __post_init__(self) -> None:
         problems = []

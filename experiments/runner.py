@@ -9,6 +9,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -149,7 +150,7 @@ def check_claim(
             )
         if row.repetitions and ours is not None and not _is_mean(ours, found["values"]):
             problems.append(f"{label}: {ours} is not the mean of {found['values']}")
-        if recompute and row.training is None and not row.repetitions:
+        if recompute and row.recomputed and row.training is None and not row.repetitions:
             problems += _differences(label, row, ours)
     return problems
 
@@ -212,8 +213,19 @@ def _kept_runs(
             print(f"  kept: {done['command']}", flush=True)
         return {**done, "missing": "", "records": _records(place)}
 
+    failed = threading.Event()
+
+    def result_unless_failed(training: Training) -> dict[str, Any] | None:
+        if failed.is_set():
+            return None
+        try:
+            return result_of(training)
+        except BaseException:
+            failed.set()  # start no more
+            raise
+
     with ThreadPoolExecutor(jobs) as pool:
-        results = dict(zip(trainings, pool.map(result_of, trainings)))
+        results = dict(zip(trainings, pool.map(result_unless_failed, trainings)))
     return {training: result for training, result in results.items() if result is not None}
 
 

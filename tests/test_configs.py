@@ -20,16 +20,22 @@ VARIANTS = {
     "localization_scenes": ["landmarks"],
     "features": ["hidden=16"],
     "resnet_cifar10": ["plain"],
-    "stamps": ["tune=top,layer_decay=0.5", "variant=scratch,plain", "variant=frozen"],
+    "stamps": [
+        "tune=top,layer_decay=0.5",
+        "variant=scratch,plain",
+        "variant=frozen",
+        "variant=early",
+    ],
 }
 # What training logs beside the loss, by task; detectors log `box_loss`.
 FIGURES = {
+    "autoencoder": "squared_error",
+    "autoregressive": "bits_per_dim",
     "classification": "accuracy",
     "cycle_gan": "cycle_loss",
     "gan": "generator_loss",
     "pix2pix": "generator_loss",
     "vae": "bits_per_dim",
-    "autoregressive": "bits_per_dim",
 }
 # One from bundled data and one from stand-in data; the others smoke with the slow tests.
 QUICK = ("lenet_digits", "resnet_cifar10")

@@ -25,6 +25,7 @@ from experiments.claim import (  # noqa: E402
     best,
     last,
     load_claims,
+    of_stage,
     training_minutes,
 )
 
@@ -183,6 +184,83 @@ def test_a_training_without_its_data_is_not_started(checkout, monkeypatch):
     assert result["rows"][1]["ours"] is None
     assert result["missing_data"] == "no images in data/"
     assert not (checkout / "launched").exists()
+
+
+# Likewise, of a run with two stages, whose accuracies follow from the seed behind the colon.
+LAUNCH_STAGES = """
+import json, pathlib, sys
+workdir, seed = pathlib.Path(sys.argv[4]), int(sys.argv[2].partition(":")[2])
+assert list(workdir.iterdir()) == [], "the workdir is a fresh one"
+names = ["stage1_head", "stage2_finetune"]
+for gain, name in zip((0.0, 0.125), names):
+    workdir.joinpath(name).mkdir()
+    line = json.dumps({"step": 1, "test/accuracy": seed / 8 + gain})
+    workdir.joinpath(name, "metrics.jsonl").write_text(line + "\\n")
+workdir.joinpath("stages.json").write_text(json.dumps({"stages": [{"stage": n} for n in names]}))
+with open("launched", "a") as file:
+    file.write(f"{seed}\\n")
+sys.exit(seed == 9)
+"""
+
+
+def seeded(*seeds) -> tuple[tuple[Training, ...], ...]:
+    return tuple((Training(f"config.py:{seed}"),) for seed in seeds)
+
+
+def head(records):
+    return of_stage("stage1_head", last("test/accuracy"))(records)
+
+
+def gain(records):
+    return of_stage("stage2_finetune", last("test/accuracy"))(records) - head(records)
+
+
+def test_repeated_runs_are_averaged_kept_and_counted_where_cut_short(checkout):
+    (checkout / "launch.py").write_text(LAUNCH_STAGES)
+    rows = (
+        Row("frozen", 0.3, head, relation="at least", repetitions=seeded(1, 4)),
+        Row("gain", 0.125, gain, repetitions=seeded(1, 4)),
+        Row("both", 0.5, lambda a, b: head(b) - head(a), repetitions=(*zip(*seeded(2, 6)),)),
+    )
+    result = runner.run_claim("toy", claim_of(*rows), environment={}, jobs=2)
+    assert [each["ours"] for each in result["rows"]] == [0.3125, 0.125, 0.5]
+    assert [each["values"] for each in result["rows"]] == [[0.125, 0.5], [0.125] * 2, [0.5]]
+    assert [each["verdict"] for each in result["rows"]] == [HELD] * 3
+    assert sorted((checkout / "launched").read_text().split()) == ["1", "2", "4", "6"]
+    assert result["rows"][1]["minutes"] == 0  # those runs are the first row's already
+
+    kept = checkout / "runs" / "experiments" / "toy"
+    done = next(p for p in kept.glob("*/done.json") if "config.py:4" in p.read_text())
+    done.unlink()  # as if it had been killed
+    partial = runner.run_claim("toy", claim_of(*rows), environment={}, finished_only=True)
+    assert [each["values"] for each in partial["rows"]] == [[0.125], [0.125], [0.5]]
+    assert partial["rows"][0]["verdict"] == DID_NOT_HOLD
+    again = runner.run_claim("toy", claim_of(*rows), environment={})
+    assert [each["values"] for each in again["rows"]] == [each["values"] for each in result["rows"]]
+    assert (checkout / "launched").read_text().split().count("4") == 2
+
+
+def test_the_first_repetition_of_every_row_comes_first_and_a_failure_starts_no_more(checkout):
+    (checkout / "launch.py").write_text(LAUNCH_STAGES)
+    rows = (
+        Row("one", 0.0, head, relation="at least", repetitions=seeded(1, 9, 3)),
+        Row("other", 0.0, head, relation="at least", repetitions=seeded(2)),
+    )
+    with pytest.raises(RuntimeError, match="exit status 1"):
+        runner.run_claim("toy", claim_of(*rows), environment={})
+    assert (checkout / "launched").read_text().split() == ["1", "2", "9"]
+
+
+def test_a_mean_that_is_not_of_its_values_is_found(tmp_path, checkout):
+    (checkout / "launch.py").write_text(LAUNCH_STAGES)
+    claim = claim_of(Row("frozen", 0.3, head, relation="at least", repetitions=seeded(1, 4)))
+    result = runner.run_claim("toy", claim, environment={})
+    runner.write_result(result, tmp_path)
+    assert runner.check_claim("toy", claim, folder=tmp_path) == []
+    result["rows"][0]["values"][0] = 0.25
+    runner.write_result(result, tmp_path)
+    (problem,) = runner.check_claim("toy", claim, folder=tmp_path)
+    assert "is not the mean of [0.25, 0.5]" in problem
 
 
 @pytest.fixture

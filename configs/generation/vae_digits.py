@@ -1,4 +1,4 @@
-"""A variational autoencoder of scikit-learn's handwritten digits, 8x8 and binary: nothing to
+"""A variational autoencoder of scikit-learn's handwritten digits, 16x16 and binary: nothing to
 download.
 
 Kingma and Welling 2014, "Auto-encoding variational Bayes", https://arxiv.org/abs/1312.6114. The
@@ -16,19 +16,19 @@ AT_THE_END = 10**9  # the end of a run always counts
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`conditional`, `epochs=200`, `smoke`."""
-    options = parse_arg(arg, conditional=False, epochs=200, smoke=False)
+    """`conditional`, `epochs=150`, `smoke`."""
+    options = parse_arg(arg, conditional=False, epochs=150, smoke=False)
     config = ConfigDict()
     config.seed = 0
     config.model = dict(
         name="vae",
-        image_shape=(8, 8, 1),
+        image_shape=(16, 16, 1),
         latent=16,
         widths=(256, 128),
         condition_classes=10 if options.conditional else 0,
     )
-    config.task = dict(name="vae")
-    config.data = dict(name="digits", batch_size=64)
+    config.task = dict(name="vae", binarize="threshold")
+    config.data = dict(name="digits", image_size=16, batch_size=64)
     config.optim = dict(
         name="adam", lr=2e-3, clip_norm=10.0, schedule=dict(name="cosine", warmup=1.0)
     )

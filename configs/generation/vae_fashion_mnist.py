@@ -9,7 +9,10 @@ probability, drawn anew in every epoch, in evaluation by a key made of the image
     ... --config configs/generation/vae_fashion_mnist.py:samples=5       # trained for IWAE's bound
 
 `nll_elbo` is in nats an image; the entry `bound` of `evals` measures the tighter
-importance-weighted bound of 64 latents at the end.
+importance-weighted bound of 64 latents at the end. 1,091,920 parameters. Measured, the first
+command, seed 0, over all 10,000 test images: negative ELBO 236.73 nats an image (reconstruction
+220.78, KL 15.95; 0.436 bits a pixel), importance-weighted bound 234.19; 7 min 44 s on 2 CPU cores,
+AMD EPYC, that others were using. The others were not run.
 """
 
 from ml_collections import ConfigDict

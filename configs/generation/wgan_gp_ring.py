@@ -7,6 +7,11 @@ points of the plane; other losses by `loss=`, each with the optimizer that its p
     python launch.py --config configs/generation/wgan_gp_ring.py --workdir runs/ring
     ... --config configs/generation/wgan_gp_ring.py:loss=minimax,lr=0.002,seed=1
 
+Measured, seeds 0 and 1: 8 of 8 modes, 73% and 60% of 2,500 points of the averaged generator of high
+quality, 27 s of training each (6,000 steps) on 2 of the cores of an Intel Xeon machine. The other
+losses cover 8 of 8 too at their learning rates; docs/generation_adversarial.md has their figures,
+and what minimax loses at four times the rate.
+
 samples/test_step_*.png shows the points; `test/modes` counts the modes with a point within three
 standard deviations, of 2,500 points, `test/high_quality` the points that are that near.
 """

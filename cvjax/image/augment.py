@@ -314,7 +314,10 @@ def _enlarged(batch: Batch, upsample_to: Mapping[str, Any] | None) -> Batch:
         return batch
     marks = [name for name in ("boxes", "masks", "semantic", "keypoints") if name in batch]
     if marks:
-        raise ValueError(f"upsample_to would leave {marks} behind; set data.image_size instead.")
+        raise ValueError(
+            f"upsample: enlarging images would leave {marks} of the batch behind; "
+            "set data.image_size instead."
+        )
     return {**batch, "image": upsample(batch["image"], **upsample_to)}
 
 

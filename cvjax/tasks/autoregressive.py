@@ -57,7 +57,9 @@ class Autoregression:
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...}."""
-        return dict(self.model.init(rng, batch["image"], train=True))
+        params_rng, dropout_rng = jax.random.split(rng)
+        rngs = {"params": params_rng, "dropout": dropout_rng}
+        return dict(self.model.init(rngs, batch["image"], train=True))
 
     def loss(
         self,
@@ -74,7 +76,7 @@ class Autoregression:
         """
         del ema
         keys = example_keys(rngs["noise"], len(batch["image"]))
-        nll = self._nll(variables, batch, keys, train=True)
+        nll = self._nll(variables, batch, keys, rngs)
         loss = mean_of(nll, batch.get("valid"))
         figures = {"loss": loss, "bits_per_dim": bits_per_dim(loss, self._dims)}
         return loss, {"metrics": figures, "mutated": {}}
@@ -84,7 +86,7 @@ class Autoregression:
     ) -> dict[str, Array]:
         """`nll`, in nats, and `bits_per_dim` [B]."""
         keys = content_keys(jax.random.key(0), batch["image"])
-        nll = self._nll(variables, batch, keys, train=False)
+        nll = self._nll(variables, batch, keys)
         return {"nll": nll, "bits_per_dim": bits_per_dim(nll, self._dims)}
 
     def metrics(self) -> type[clu.metrics.Collection]:
@@ -101,11 +103,18 @@ class Autoregression:
         sampler = sample_cached if hasattr(self.model, "step") else sample_plain
         return {"image": sampler(self.model, variables, key, count)}
 
-    def _nll(self, variables: Tree, batch: Tree, keys: Array, *, train: bool) -> Array:
+    def _nll(
+        self,
+        variables: Tree,
+        batch: Tree,
+        keys: Array,
+        rngs: Mapping[str, Array] | None = None,
+    ) -> Array:
+        """Nats of each image; `rngs` in training alone."""
         # The image's keys are split as `cvjax.tasks.vae` does: both see the same binary images.
         image_keys, _ = jax.vmap(jax.random.split, out_axes=1)(keys)
         image = binarize(image_keys, batch["image"], self.binarize)
-        outputs, _ = self.model.apply(variables, image, train=train)
+        outputs, _ = self.model.apply(variables, image, train=rngs is not None, rngs=rngs)
         return -self.model.distribution.log_prob(outputs["parameters"], image).sum(axis=(1, 2))
 
     @property

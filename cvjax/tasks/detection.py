@@ -20,6 +20,8 @@ from cvjax.tasks.class_count import check_class_count
 from cvjax.tasks.detections import (
     best_detections,
     detection_metrics,
+    fresh_variables,
+    range_problems,
     require_boxes,
     with_area,
 )
@@ -79,9 +81,7 @@ class Detection:
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
-        params_rng, dropout_rng = jax.random.split(rng)
-        rngs = {"params": params_rng, "dropout": dropout_rng}
-        return dict(self.model.init(rngs, batch["image"], train=True))
+        return fresh_variables(self.model, rng, batch)
 
     def loss(
         self,
@@ -218,12 +218,9 @@ def _option_problems(task: Detection) -> Iterator[str]:
     if not 0 <= task.low <= task.high <= 1:
         got = f"got {task.low} and {task.high}"
         yield f"task.low, task.high: {got}, expected 0 <= low <= high <= 1."
-    for name in ("gamma", "smooth_l1_beta", "box_weight"):
-        if getattr(task, name) < 0:
-            yield f"task.{name}: got {getattr(task, name)}, expected no negative value."
-    for name in ("alpha", "min_score", "nms_iou"):
-        if not 0 <= getattr(task, name) <= 1:
-            yield f"task.{name}: got {getattr(task, name)}, expected a value in [0, 1]."
-    for name in ("candidates", "max_detections"):
-        if getattr(task, name) < 1:
-            yield f"task.{name}: got {getattr(task, name)}, expected at least 1."
+    yield from range_problems(
+        task,
+        weights=("gamma", "smooth_l1_beta", "box_weight"),
+        shares=("alpha", "min_score", "nms_iou"),
+        counts=("candidates", "max_detections"),
+    )

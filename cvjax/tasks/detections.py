@@ -1,15 +1,44 @@
 """What tasks of detection share: what they ask of a batch, and how the best boxes are chosen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import clu.metrics
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from cvjax.metrics.classification import Mean
 from cvjax.ops.nms import nms
+
+
+def fresh_variables(model: nn.Module, rng: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """{"params": ...} and whatever other collections `model` keeps, for pictures as in `batch`."""
+    params_rng, dropout_rng = jax.random.split(rng)
+    rngs = {"params": params_rng, "dropout": dropout_rng}
+    return dict(model.init(rngs, batch["image"], train=True))
+
+
+def range_problems(
+    task: Any,
+    *,
+    weights: Sequence[str] = (),
+    shares: Sequence[str] = (),
+    counts: Sequence[str] = (),
+) -> Iterator[str]:
+    """What is wrong with options of `task`: negative weights, shares outside of [0, 1], counts
+    below 1.
+    """
+    for name in weights:
+        if getattr(task, name) < 0:
+            yield f"task.{name}: got {getattr(task, name)}, expected no negative value."
+    for name in shares:
+        if not 0 <= getattr(task, name) <= 1:
+            yield f"task.{name}: got {getattr(task, name)}, expected a value in [0, 1]."
+    for name in counts:
+        if getattr(task, name) < 1:
+            yield f"task.{name}: got {getattr(task, name)}, expected at least 1."
 
 
 def require_boxes(batch: Mapping[str, Any], task: str) -> None:

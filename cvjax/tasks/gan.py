@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from cvjax.losses.adversarial import LOSSES, gradient_penalty
 from cvjax.losses.classification import mean
 from cvjax.metrics.classification import Mean
+from cvjax.ops.image_range import to_signed, to_unsigned
 from cvjax.ops.latent import PRIORS, draw_latent, lerp, slerp
 
 Tree = Mapping[str, Any]
@@ -101,7 +102,7 @@ class GAN:
         `gradient_penalty`, without its factor, where it is on.
         """
         del ema
-        image, label, valid = _signed(batch["image"]), batch.get("label"), batch.get("valid")
+        image, label, valid = to_signed(batch["image"]), batch.get("label"), batch.get("valid")
         latent_key, mix_key = jax.random.split(rngs["noise"])
         latent = draw_latent(latent_key, len(image), self.model.latent_dim, prior=self.prior)
         terms = LOSSES[self.loss_name]
@@ -114,7 +115,7 @@ class GAN:
         fake_scores, after_fake = self._apply(variables, "discriminate", shown, label, rngs)
         # The same forward pass as the line above, which the compiler does once; what differs is
         # what the gradient may reach.
-        judge = {**variables, "params": _discriminator_held(variables["params"])}
+        judge = {**variables, "params": discriminator_held(variables["params"])}
         judged, _ = self._apply(judge, "discriminate", fake, label, rngs)
 
         discriminator = mean(terms.real(real_scores), valid) + mean(terms.fake(fake_scores), valid)
@@ -148,7 +149,7 @@ class GAN:
 
         The latent vectors are those of rngs["noise"], without it the same ones for every batch.
         """
-        image, label = _signed(batch["image"]), batch.get("label")
+        image, label = to_signed(batch["image"]), batch.get("label")
         key = jax.random.key(0) if rngs is None else rngs["noise"]
         latent = draw_latent(key, len(image), self.model.latent_dim, prior=self.prior)
         fake = self._generated(variables, latent, label)
@@ -187,9 +188,9 @@ class GAN:
         """What `sample` returns, of these latent vectors; `label` counts modulo the classes, and
         is 0, 1, ... where it is needed and not given."""
         if not self.model.conditional:
-            return {"image": _unsigned(self._generated(variables, latent, None))}
+            return {"image": to_unsigned(self._generated(variables, latent, None))}
         label = (jnp.arange(len(latent)) if label is None else label) % self.model.num_classes
-        return {"image": _unsigned(self._generated(variables, latent, label)), "label": label}
+        return {"image": to_unsigned(self._generated(variables, latent, label)), "label": label}
 
     def _generated(
         self, variables: Tree, latent: Array, label: Array | None
@@ -213,21 +214,7 @@ class GAN:
         return output, dict(mutated)
 
 
-def _signed(image: Array) -> Float[Array, "b h w c"]:
-    """From [0, 1] to [-1, 1]."""
-    if not jnp.issubdtype(image.dtype, jnp.floating):
-        raise ValueError(
-            f"image: got {image.dtype}, expected float values. Turn uint8 images into [0, 1] first "
-            "(cvjax.image.augment)."
-        )
-    return 2.0 * image - 1.0
-
-
-def _unsigned(image: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    return (image + 1.0) / 2.0
-
-
-def _discriminator_held(params: Tree) -> dict[str, Any]:
+def discriminator_held(params: Tree) -> dict[str, Any]:
     """The parameters, with the discriminator's as constants."""
     return {**params, "discriminator": jax.lax.stop_gradient(params["discriminator"])}
 

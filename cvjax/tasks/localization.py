@@ -16,7 +16,12 @@ from cvjax.metrics.classification import Mean
 from cvjax.metrics.localization import PointError
 from cvjax.ops.boxes import clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
 from cvjax.tasks.class_count import check_class_count
-from cvjax.tasks.detections import require_boxes, with_area
+from cvjax.tasks.detections import (
+    fresh_variables,
+    range_problems,
+    require_boxes,
+    with_area,
+)
 
 Tree = Mapping[str, Any]
 LOSSES = ("mixed", "squared")
@@ -50,10 +55,7 @@ class Localization:
         problems = []
         if self.loss_name not in LOSSES:
             problems.append(f"task.loss_name: got {self.loss_name!r}, expected one of {LOSSES}.")
-        if self.place_weight < 0:
-            problems.append(f"task.place_weight: got {self.place_weight}, expected at least 0.")
-        if not 0 <= self.min_score <= 1:
-            problems.append(f"task.min_score: got {self.min_score}, expected a value in [0, 1].")
+        problems += range_problems(self, weights=("place_weight",), shares=("min_score",))
         if not self.model.boxes or self.model.num_classes is None:
             problems.append(
                 "model: this task's detections need boxes=True and num_classes; a model of points "
@@ -78,9 +80,7 @@ class Localization:
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
-        params_rng, dropout_rng = jax.random.split(rng)
-        rngs = {"params": params_rng, "dropout": dropout_rng}
-        return dict(self.model.init(rngs, batch["image"], train=True))
+        return fresh_variables(self.model, rng, batch)
 
     def loss(
         self,

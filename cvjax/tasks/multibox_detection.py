@@ -17,7 +17,14 @@ from cvjax.ops.boxes import pairwise_iou
 from cvjax.ops.matching import BACKGROUND, match_default_boxes
 from cvjax.ops.mining import hard_negatives
 from cvjax.tasks.class_count import check_class_count
-from cvjax.tasks.detections import best_detections, detection_metrics, require_boxes, with_area
+from cvjax.tasks.detections import (
+    best_detections,
+    detection_metrics,
+    fresh_variables,
+    range_problems,
+    require_boxes,
+    with_area,
+)
 
 Tree = Mapping[str, Any]
 
@@ -72,9 +79,7 @@ class MultiBoxDetection:
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
-        params_rng, dropout_rng = jax.random.split(rng)
-        rngs = {"params": params_rng, "dropout": dropout_rng}
-        return dict(self.model.init(rngs, batch["image"], train=True))
+        return fresh_variables(self.model, rng, batch)
 
     def loss(
         self,
@@ -197,12 +202,9 @@ def _flat(outputs: Tree) -> tuple[Float[Array, "b m k"], Float[Array, "b m 4"]]:
 
 
 def _option_problems(task: MultiBoxDetection) -> Iterator[str]:
-    for name in ("negative_ratio", "box_weight"):
-        if getattr(task, name) < 0:
-            yield f"task.{name}: got {getattr(task, name)}, expected no negative value."
-    for name in ("threshold", "min_score", "nms_iou"):
-        if not 0 <= getattr(task, name) <= 1:
-            yield f"task.{name}: got {getattr(task, name)}, expected a value in [0, 1]."
-    for name in ("candidates", "max_detections"):
-        if getattr(task, name) < 1:
-            yield f"task.{name}: got {getattr(task, name)}, expected at least 1."
+    yield from range_problems(
+        task,
+        weights=("negative_ratio", "box_weight"),
+        shares=("threshold", "min_score", "nms_iou"),
+        counts=("candidates", "max_detections"),
+    )

@@ -25,6 +25,8 @@ from cvjax.tasks.class_count import check_class_count
 from cvjax.tasks.detections import (
     best_detections,
     detection_metrics,
+    fresh_variables,
+    range_problems,
     require_boxes,
     with_area,
 )
@@ -100,9 +102,7 @@ class TwoStageDetection:
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables of both stages, and whatever other collections the model keeps."""
-        params_rng, dropout_rng = jax.random.split(rng)
-        rngs = {"params": params_rng, "dropout": dropout_rng}
-        return dict(self.model.init(rngs, batch["image"], train=True))
+        return fresh_variables(self.model, rng, batch)
 
     def loss(
         self,
@@ -378,16 +378,15 @@ def _option_problems(task: TwoStageDetection) -> Iterator[str]:
     if not 0 <= task.rpn_low <= task.rpn_high <= 1:
         got = f"got {task.rpn_low} and {task.rpn_high}"
         yield f"task.rpn_low, task.rpn_high: {got}, expected 0 <= rpn_low <= rpn_high <= 1."
-    shares = ("rpn_positive_share", "proposal_iou", "roi_iou", "roi_positive_share", "min_score",
-              "nms_iou")  # fmt: skip
-    for name in shares:
-        if not 0 <= getattr(task, name) <= 1:
-            yield f"task.{name}: got {getattr(task, name)}, expected a value in [0, 1]."
-    for name in ("smooth_l1_beta", "rpn_weight"):
-        if getattr(task, name) < 0:
-            yield f"task.{name}: got {getattr(task, name)}, expected no negative value."
-    counts = ("rpn_samples", "train_candidates", "candidates", "train_proposals", "proposals",
-              "roi_samples", "max_detections")  # fmt: skip
-    for name in counts:
-        if getattr(task, name) < 1:
-            yield f"task.{name}: got {getattr(task, name)}, expected at least 1."
+    yield from range_problems(
+        task,
+        weights=("smooth_l1_beta", "rpn_weight"),
+        shares=(
+            "rpn_positive_share", "proposal_iou", "roi_iou", "roi_positive_share", "min_score",
+            "nms_iou",
+        ),
+        counts=(
+            "rpn_samples", "train_candidates", "candidates", "train_proposals", "proposals",
+            "roi_samples", "max_detections",
+        ),
+    )  # fmt: skip

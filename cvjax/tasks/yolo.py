@@ -23,6 +23,8 @@ from cvjax.tasks.detections import (
     best_detections,
     best_pairs,
     detection_metrics,
+    fresh_variables,
+    range_problems,
     require_boxes,
     with_area,
 )
@@ -86,9 +88,7 @@ class Yolo:
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
-        params_rng, dropout_rng = jax.random.split(rng)
-        rngs = {"params": params_rng, "dropout": dropout_rng}
-        return dict(self.model.init(rngs, batch["image"], train=True))
+        return fresh_variables(self.model, rng, batch)
 
     def loss(
         self,
@@ -239,12 +239,9 @@ class Yolo:
 
 
 def _option_problems(task: Yolo) -> Iterator[str]:
-    for name in ("ignore_iou", "min_score", "nms_iou"):
-        if not 0 <= getattr(task, name) <= 1:
-            yield f"task.{name}: got {getattr(task, name)}, expected a value in [0, 1]."
-    for name in ("box_weight", "object_weight", "empty_weight", "class_weight"):
-        if getattr(task, name) < 0:
-            yield f"task.{name}: got {getattr(task, name)}, expected no negative value."
-    for name in ("candidates", "max_detections"):
-        if getattr(task, name) < 1:
-            yield f"task.{name}: got {getattr(task, name)}, expected at least 1."
+    yield from range_problems(
+        task,
+        weights=("box_weight", "object_weight", "empty_weight", "class_weight"),
+        shares=("ignore_iou", "min_score", "nms_iou"),
+        counts=("candidates", "max_detections"),
+    )

@@ -21,6 +21,8 @@ from cvjax.tasks.detections import (
     best_detections,
     best_pairs,
     detection_metrics,
+    fresh_variables,
+    range_problems,
     require_boxes,
     with_area,
 )
@@ -67,9 +69,7 @@ class YoloV1:
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
-        params_rng, dropout_rng = jax.random.split(rng)
-        rngs = {"params": params_rng, "dropout": dropout_rng}
-        return dict(self.model.init(rngs, batch["image"], train=True))
+        return fresh_variables(self.model, rng, batch)
 
     def loss(
         self,
@@ -156,11 +156,9 @@ class YoloV1:
 
 
 def _option_problems(task: YoloV1) -> Iterator[str]:
-    for name in ("min_score", "nms_iou"):
-        if not 0 <= getattr(task, name) <= 1:
-            yield f"task.{name}: got {getattr(task, name)}, expected a value in [0, 1]."
-    for name in ("box_weight", "empty_weight"):
-        if getattr(task, name) < 0:
-            yield f"task.{name}: got {getattr(task, name)}, expected no negative value."
-    if task.max_detections < 1:
-        yield f"task.max_detections: got {task.max_detections}, expected at least 1."
+    yield from range_problems(
+        task,
+        weights=("box_weight", "empty_weight"),
+        shares=("min_score", "nms_iou"),
+        counts=("max_detections",),
+    )

@@ -63,8 +63,6 @@ class TrainOptions:
             problems.append("train.early_stop needs train.monitor: what has to get better.")
         if self.resume and self.init_from:
             problems.append("train.resume and train.init_from exclude each other; set one.")
-        if self.init_rules and not self.init_from:
-            problems.append("train.init_rules are set, but train.init_from is empty.")
         if problems:
             raise ValueError("\n".join(problems))
 

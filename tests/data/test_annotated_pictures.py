@@ -60,7 +60,7 @@ def test_coco_gives_boxes_crowds_masks_keypoints_and_words_of_a_padded_picture(t
         tmp_path,
         [
             annotation(1, 1, 3, [10, 10, 20, 10], area=123.0, iscrowd=0, segmentation=SQUARE,
-                       keypoints=[12, 14, 2, 0, 0, 0]),
+                       keypoints=[12, 14, 2, 7, 9, 0]),
             annotation(2, 1, 7, [0, 0, 8, 40], area=320.0, iscrowd=1, segmentation=crowd),
         ],
     )  # fmt: skip

@@ -7,6 +7,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from cvjax import build
+from cvjax.image.augment import eval_transform
 from cvjax.image.whiten import KINDS, fit_whitening
 
 RNG = np.random.default_rng(0)
@@ -93,6 +94,12 @@ def test_a_run_whitens_by_its_training_split_and_enlarges_last():
     for found in (experiment.eval_transform(batch), trained):
         enlarged = expected.repeat(2, axis=1).repeat(2, axis=2)
         np.testing.assert_allclose(found["image"], enlarged, atol=1e-5)
+
+
+def test_boxes_are_not_left_behind_when_images_are_enlarged():
+    transform = eval_transform(upsample_to={"size": 8})
+    with pytest.raises(ValueError, match=r"leave \['boxes'\]"):
+        transform({"image": jnp.zeros((1, 4, 4, 1)), "boxes": jnp.zeros((1, 2, 4))})
 
 
 @pytest.mark.parametrize(

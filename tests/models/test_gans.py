@@ -198,6 +198,7 @@ def test_spectral_norm_finds_the_largest_singular_value():
         assert sigma == pytest.approx(largest, rel=2e-3), layer
 
 
+@pytest.mark.slow
 def test_spectral_norm_stands_still_in_evaluation():
     model = create("sngan", num_classes=10, image_size=16, channels=1, width=2, latent_dim=4)
     image = jax.random.normal(jax.random.key(1), (1, 16, 16, 1))

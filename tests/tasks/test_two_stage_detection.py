@@ -116,10 +116,10 @@ def numbers():
 
 
 def batch():
-    """Padding that holds a perfect match, and a box without area."""
+    """Padding that holds a perfect match, a box without area, one that no anchor fits well."""
     boxes = np.zeros((2, 3, 4), np.float32)
     boxes[0] = [[1, 0, 9, 8], [3, 3, 19, 20], [0, 8, 8, 16]]
-    boxes[1] = [[2, 8, 15, 16], [5, 5, 5, 9], [0, 0, 0, 0]]
+    boxes[1] = [[4, 8, 15, 16], [5, 5, 5, 9], [0, 0, 0, 0]]
     return {
         "image": jnp.zeros((2, 20, 20, 3)),
         "boxes": jnp.asarray(boxes),
@@ -143,7 +143,7 @@ def test_losses_equal_loops_over_anchors_and_regions_and_their_gradient_is_finit
             {"params": params}, {**data, "valid": valid}, rngs
         )
 
-    objects = [[[1, 0, 9, 8], [3, 3, 19, 20]], [[2, 8, 15, 16]]]
+    objects = [[[1, 0, 9, 8], [3, 3, 19, 20]], [[4, 8, 15, 16]]]
     labels = [[1, 0], [1]]
     want = np.array([slow_losses(params, i, objects[i], labels[i], 4) for i in range(2)])
     assert want[:, 0, 1].all()
@@ -192,14 +192,15 @@ def test_predict_moves_cuts_and_suppresses_within_a_class_alone():
     params = {k: np.zeros_like(x) for k, x in numbers().items()}
     params["objectness"][:] = [3, 2, 1, -9, -9, -9]
     params["codes"][0, 1] = [0, 0, np.log(1 / 2), 0]  # [4, 0, 12, 8]
+    params["codes"][:, 3:, 0] = 9.0  # beyond the right edge: no proposals, nor detections
     params["classes"][:, 1] = [0, 0, 0.5, 0]  # the further right it ends, the surer of class 0
     params["sides"][2, 4:8] = [10 / 8, 0, 0, 0]  # x2 / 8 widths to the right
-    task = TwoStageDetection(Fixed(), candidates=3, proposals=3, max_detections=5)
+    task = TwoStageDetection(Fixed(), proposals=6, max_detections=5)
     data = {"image": jnp.zeros((2, 20, 20, 3))}
     found = jax.jit(task.predict)({"params": params}, data)
     # Proposals x in [0, 8], [4, 12], [0, 8] again (lower down); moved by their x2.
     score = [np.exp(x / 2) / (np.exp(x / 2) + 2) for x in (12, 8, 8)]
-    assert found["detected_valid"][0].tolist()[:3] == [True] * 3
+    assert found["detected_valid"][0].tolist() == [True] * 3 + [False] * 2
     np.testing.assert_allclose(found["detected_score"][0][:3], score, rtol=1e-5)
     want = [[16, 0, 20, 8], [8, 0, 16, 8], [8, 8, 16, 16]]
     np.testing.assert_allclose(found["detected_boxes"][0][:3], want, atol=1e-4)

@@ -1,7 +1,5 @@
 """YOLO's tasks: their losses against loops, their answers on cases worked by hand."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,7 +7,6 @@ import numpy as np
 import pytest
 
 from cvjax.models import create
-from cvjax.ops.yolo import encode_grid
 from cvjax.tasks.yolo import Yolo
 from cvjax.tasks.yolo_v1 import YoloV1
 
@@ -144,13 +141,16 @@ def test_loss_equals_a_loop_over_anchors_and_its_gradient_is_finite(exclusive, r
 def test_ignored_anchors_are_those_that_overlap_an_object_they_do_not_own():
     params = {k: np.zeros_like(x) for k, x in drawn().items()}
     data = batch()
-    at_zero, at_one = (
-        jax.jit(Yolo(Fixed(), ignore_iou=limit).loss)({"params": params}, data)[1]["metrics"]
-        for limit in (0.0, 1.0)
-    )
+
+    @jax.jit
+    def at_both_limits(params):
+        outputs, _ = Fixed().apply({"params": params}, data["image"], train=True)
+        return [Yolo(Fixed(), ignore_iou=limit).image_losses(outputs, data) for limit in (0.0, 1.0)]
+
+    at_zero, at_one = (x["object_loss"].mean() for x in at_both_limits(params))
     # 14 anchors an image; two and one own an object; with a limit of 1 none is ignored.
-    np.testing.assert_allclose(at_one["object_loss"], 14 * np.log(2), rtol=1e-5)
-    assert at_zero["object_loss"] < 10 * np.log(2)
+    np.testing.assert_allclose(at_one, 14 * np.log(2), rtol=1e-5)
+    assert at_zero < 10 * np.log(2)
 
 
 def test_predict_scores_by_p_c_times_class_and_suppresses():
@@ -179,38 +179,43 @@ class FixedV1(nn.Module):
 
 def test_yolov1_learns_what_it_then_predicts():
     data = batch()
-    valid = np.asarray(data["box_valid"]).copy()
-    valid[0, 1] = False  # alone in its cell
-    data["box_valid"] = jnp.asarray(valid)
-    image = (HEIGHT, WIDTH)
-    encode = functools.partial(encode_grid, image=image, grid=(2, 2), num_classes=2)
-    real = data["box_valid"].at[1, 1].set(False)
-    target = jax.vmap(encode)(data["boxes"], data["box_label"], real)[:, :, :, 0]
-    size = jnp.sqrt(target[..., 3:5] / 2)
-    box = jnp.concatenate([target[..., :3], size], axis=-1)
-    nothing = jnp.zeros_like(box)
-    grid = jnp.concatenate([box, nothing, target[..., 5:]], axis=-1)
+    # The first object is alone in its cell.
+    data["box_valid"] = jnp.array([[True, False, True, False], [True, True, False, False]])
+    cell_height, cell_width = HEIGHT / 2, WIDTH / 2
+    grid = np.zeros((2, 2, 2, 12), np.float32)
+    for image, box, label in (
+        (0, [2, 1, 8, 9], 0),
+        (0, [1, 2, 23, 19], 1),
+        (1, [16, 12, 27, 18], 1),
+    ):
+        x, y = (box[0] + box[2]) / 2 / cell_width, (box[1] + box[3]) / 2 / cell_height
+        root = np.sqrt([(box[2] - box[0]) / WIDTH, (box[3] - box[1]) / HEIGHT])
+        grid[image, int(y), int(x), :5] = [1, x % 1, y % 1, *root]
+        grid[image, int(y), int(x), 10 + label] = 1
+    wrong = grid.copy()
+    wrong[0, 1, 1, 5] = 0.6  # sure of an empty box
+    wrong[1, 1, 1, 11] -= 0.5  # unsure of the class in a full cell
     task = YoloV1(FixedV1(), max_detections=3)
-    variables = {"params": {"grid": grid}}
-    loss, info = jax.jit(task.loss)(variables, data)
+
+    @jax.jit
+    def run(grid):
+        variables = {"params": {"grid": grid}}
+        return task.loss(variables, data), task.predict(variables, data)
+
+    (loss, info), found = jax.device_get(run(grid))
     np.testing.assert_allclose(loss, 0, atol=1e-5)
-    assert set(info["metrics"]) == {
-        "loss", "box_loss", "confidence_loss", "empty_loss", "class_loss",
-    }  # fmt: skip
-    found = jax.jit(task.predict)(variables, data)
     assert found["detected_valid"].sum(axis=1).tolist() == [2, 1]
     np.testing.assert_allclose(found["detected_boxes"][1, 0], [16, 12, 27, 18], atol=1e-4)
     assert found["detected_label"][1, 0] == 1
-    # A confidence too high in an empty box and a class too low in a full cell, by eq. 3.
-    wrong = grid.at[0, 1, 1, 5].set(0.6).at[1, 1, 1, 11].add(-0.5)
-    loss, info = jax.jit(task.loss)({"params": {"grid": wrong}}, data)
+    (loss, info), _ = run(wrong)
+    # By eq. 3, the mean of two images.
     np.testing.assert_allclose(info["metrics"]["empty_loss"], 0.5 * 0.36 / 2, rtol=1e-5)
     np.testing.assert_allclose(info["metrics"]["class_loss"], 0.25 / 2, rtol=1e-5)
     np.testing.assert_allclose(loss, (0.18 + 0.25) / 2, rtol=1e-5)
 
 
 def test_wrong_options_and_data_without_boxes_are_told():
-    with pytest.raises(ValueError, match=r"task.nms_iou(.|\n)*task.box_weight(.|\n)*candidates"):
+    with pytest.raises(ValueError, match=r"task.box_weight(.|\n)*task.nms_iou(.|\n)*candidates"):
         Yolo(Fixed(), nms_iou=2.0, box_weight=-1.0, candidates=0)
     with pytest.raises(ValueError, match=r"task.min_score(.|\n)*task.max_detections"):
         YoloV1(FixedV1(), min_score=-1.0, max_detections=0)

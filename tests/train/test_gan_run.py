@@ -75,6 +75,7 @@ def train_on_one_and_two(folder: str) -> None:
         np.savez(Path(folder) / f"{devices}.npz", **variables, loss=report["loss"])
 
 
+@pytest.mark.slow
 def test_training_is_the_same_on_two_devices(nursery, tmp_path):
     child = nursery.call("test_gan_run:train_on_one_and_two", str(tmp_path), devices=2)
     assert child.wait() == 0, child.output

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from cvjax.nn.backbone_maps import select_maps
 from cvjax.nn.initializers import LINEAR
+from cvjax.ops.pool import global_avg_pool
 
 _HIDDEN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
@@ -25,7 +26,8 @@ class Localizer(nn.Module):
 
     `backbone`: a classifier without a head, by name or dict(name=..., its fields). Its whole map of
     `stride` goes through a dense layer of `hidden` units, since an average would not know places;
-    that makes the size of the image a constant of the variables.
+    that makes the size of the image a constant of the variables. The average stands beside it,
+    since what a thing is does not depend on where it is.
     """
 
     num_classes: int | None
@@ -42,8 +44,10 @@ class Localizer(nn.Module):
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         _, features = self.backbone(image, train=train)
         (x,) = select_maps(features, (self.stride,))
+        pooled = global_avg_pool(x)
         x = x.reshape(len(x), -1)
         x = nn.relu(nn.Dense(self.hidden, kernel_init=_HIDDEN, dtype=self.dtype, name="hidden")(x))
+        x = jnp.concatenate([x, pooled], axis=-1)
         counts = {
             "present": 1,
             "box": 4 * self.boxes,
@@ -61,7 +65,7 @@ class Localizer(nn.Module):
         outputs["present"] = outputs["present"][:, 0]
         if self.num_points:
             outputs["points"] = outputs["points"].reshape(-1, self.num_points, 2)
-        return outputs, {"hidden": x}
+        return outputs, {"pooled": x}
 
 
 VARIANTS = {"localizer": (Localizer, {"backbone": "resnet18"})}

@@ -13,36 +13,21 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from cvjax.ops.pixel_distributions import Kind, PixelDistribution, pixel_distribution
+from cvjax.nn.pixel_model import PixelModel
 
 _LECUN = nn.initializers.lecun_normal()
 
 
-class FVBN(nn.Module):
+class FVBN(PixelModel):
     """({`parameters` [B, H, W, P]}, {}): those of a value depend on values before it alone.
 
     The order is row by row, and within a pixel channel by channel. `hidden`: widths of MADE's
     layers, whose units see the first 1, 2, ... D - 1 of the D values in turn; a linear map of the
-    values is added to what they say, and is all where there are none. `image_shape`: (H, W, C).
-    `likelihood`, `levels`, `components`: of a pixel (`cvjax.ops.pixel_distributions`).
+    values is added to what they say, and is all where there are none. The other fields are those of
+    `cvjax.nn.pixel_model`.
     """
 
-    image_shape: tuple[int, int, int] = (28, 28, 1)
     hidden: tuple[int, ...] = ()
-    likelihood: Kind = "bernoulli"
-    levels: int = 256
-    components: int = 10
-    dtype: Any = jnp.float32
-
-    @property
-    def distribution(self) -> PixelDistribution:
-        """Of a pixel."""
-        return pixel_distribution(
-            self.likelihood,
-            channels=self.image_shape[-1],
-            levels=self.levels,
-            components=self.components,
-        )
 
     @nn.compact
     def __call__(

@@ -15,17 +15,17 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cvjax.nn.masked_conv import MaskedConv, Position, shifted_down
-from cvjax.ops.pixel_distributions import Kind, PixelDistribution, pixel_distribution
+from cvjax.nn.pixel_model import PixelModel
 
 
-class PixelModel(nn.Module):
-    """What both networks share: fields, the distribution and the way to sample incrementally.
+class MaskedModel(PixelModel):
+    """What both networks share: fields, the last layers and the way to sample incrementally.
 
-    `image_shape`: (H, W, C). `width`: channels of the residual path, a multiple of C where the
+    `width`: channels of the residual path, a multiple of C where the
     channels of a pixel come one after the other. `depth`: of residual blocks or gated layers.
     `first_window`, `window`: sides of the first masked window and of the others, odd.
-    `hidden`: channels of the last layers. `likelihood`, `levels`, `components`: of a pixel
-    (`cvjax.ops.pixel_distributions`).
+    `hidden`: channels of the last layers. `dropout`: inside every block or layer, in training.
+    The other fields are those of `cvjax.nn.pixel_model`.
 
     The call returns ({`parameters` [B, H, W, P]}, {}): those of a pixel depend on pixels before it
     alone, and those of a channel besides on the channels before it.
@@ -35,26 +35,12 @@ class PixelModel(nn.Module):
     a whole call with mutable=["cache"].
     """
 
-    image_shape: tuple[int, int, int] = (28, 28, 1)
     width: int = 64
     depth: int = 5
     first_window: int = 7
     window: int = 3
     hidden: int = 64
-    likelihood: Kind = "bernoulli"
-    levels: int = 256
-    components: int = 10
-    dtype: Any = jnp.float32
-
-    @property
-    def distribution(self) -> PixelDistribution:
-        """Of a pixel."""
-        return pixel_distribution(
-            self.likelihood,
-            channels=self.image_shape[-1],
-            levels=self.levels,
-            components=self.components,
-        )
+    dropout: float = 0.0
 
     def _conv(self, features: int, window: int, mask: str, **fields: Any) -> MaskedConv:
         half = window // 2
@@ -63,6 +49,7 @@ class PixelModel(nn.Module):
         return MaskedConv(features, **{**size, **common, **fields})
 
     def _last_layers(self) -> None:
+        self.drop = nn.Dropout(self.dropout)
         self.last1 = self._conv(self.hidden, 1, "B")
         self.last2 = self._conv(self.hidden, 1, "B")
         # Parameters of the distribution are float32 whatever the compute type.
@@ -73,10 +60,10 @@ class PixelModel(nn.Module):
         return self.head(nn.relu(x))
 
 
-class PixelCNN(PixelModel):
+class PixelCNN(MaskedModel):
     """A 7x7 convolution of mask A, residual blocks of mask B (2016a, figure 5 and table 1).
 
-    Fields and methods as `PixelModel` says.
+    Fields and methods as `MaskedModel` says.
     """
 
     def setup(self) -> None:
@@ -90,9 +77,8 @@ class PixelCNN(PixelModel):
     def __call__(
         self, image: Float[Array, "b h w c"], *, train: bool
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """({`parameters` [B, H, W, P]}, {}); evaluation and training are alike."""
-        del train
-        return {"parameters": self._all(2 * image - 1, None)}, {}
+        """({`parameters` [B, H, W, P]}, {})."""
+        return {"parameters": self._all(2 * image - 1, None, train=train)}, {}
 
     def start_row(self, image: Float[Array, "b h w c"], row: Array) -> None:
         """Nothing: this network has one stack."""
@@ -103,19 +89,19 @@ class PixelCNN(PixelModel):
         """The parameters of one pixel, of an image whose earlier values are drawn."""
         return self._all(2 * image - 1, (row, column))[:, 0, 0]
 
-    def _all(self, x: Array, at: Position | None) -> Array:
+    def _all(self, x: Array, at: Position | None, *, train: bool = False) -> Array:
         x = self.first(x, at, width=None if at is None else 1)
         for narrow, spread, widen in zip(self.narrow, self.spread, self.widen):
             y = narrow(nn.relu(x))
             y = spread(nn.relu(y), at)
-            x = x + widen(nn.relu(y))
+            x = x + widen(self.drop(nn.relu(y), deterministic=not train))
         return self._parameters(x)
 
 
-class GatedPixelCNN(PixelModel):
+class GatedPixelCNN(MaskedModel):
     """A stack that sees rows above and one that sees its own row, gated (2016b, figure 2).
 
-    Fields and methods as `PixelModel` says.
+    Fields and methods as `MaskedModel` says.
     Differs from the paper: the vertical stack reads the image shifted down by a row, which is the
     same as a mask that leaves the row out.
     """
@@ -140,13 +126,13 @@ class GatedPixelCNN(PixelModel):
     def __call__(
         self, image: Float[Array, "b h w c"], *, train: bool
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """({`parameters` [B, H, W, P]}, {}); evaluation and training are alike."""
-        del train
-        from_above = self._from_above(2 * image - 1, None)
+        """({`parameters` [B, H, W, P]}, {})."""
+        from_above = self._from_above(2 * image - 1, None, train=train)
         if self.is_mutable_collection("cache") and not self.is_initializing():
             for i, part in enumerate(from_above):
                 self.put_variable("cache", f"from_above{i}", jnp.zeros_like(part[:, :1]))
-        return {"parameters": self._along_row(2 * image - 1, from_above, None)}, {}
+        parameters = self._along_row(2 * image - 1, from_above, None, train=train)
+        return {"parameters": parameters}, {}
 
     def start_row(self, image: Float[Array, "b h w c"], row: Array) -> None:
         """Computes what a row gets from the rows above it, into the cache."""
@@ -161,25 +147,26 @@ class GatedPixelCNN(PixelModel):
         from_above = [lax.dynamic_slice_in_dim(part, column, 1, axis=2) for part in rows]
         return self._along_row(2 * image - 1, from_above, (row, column))[:, 0, 0]
 
-    def _from_above(self, image: Array, at: Position | None) -> list[Array]:
+    def _from_above(self, image: Array, at: Position | None, *, train: bool = False) -> list[Array]:
         """What each layer of the row's stack gets from the other, [B, h, W, 2 width]."""
         x, found = shifted_down(image), []
         for i, (conv, across) in enumerate(zip(self.vertical, self.across)):
             whole = image.shape[2] if i == 0 and at is not None else None
             y = conv(x, at, width=whole)
             found.append(across(y))
-            x = _gated(y)
+            x = self.drop(_gated(y), deterministic=not train)
         return found
 
-    def _along_row(self, image: Array, from_above: list[Array], at: Position | None) -> Array:
+    def _along_row(
+        self, image: Array, from_above: list[Array], at: Position | None, *, train: bool = False
+    ) -> Array:
         x = None
         for conv, out, above in zip(self.horizontal, self.out, from_above):
-            if x is None:
-                # The first layer adds nothing to the image itself: it would show every value.
-                y = conv(image, at, width=None if at is None else 1)
-                x = out(_gated(y + above))
-            else:
-                x = x + out(_gated(conv(x, at) + above))
+            first = x is None
+            y = conv(image, at, width=None if at is None else 1) if first else conv(x, at)
+            y = out(self.drop(_gated(y + above), deterministic=not train))
+            # The first layer adds nothing to the image itself, which would show every value.
+            x = y if first else x + y
         return self._parameters(x)
 
 

@@ -14,43 +14,28 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cvjax.nn.masked_conv import MaskedConv, shifted_down
-from cvjax.ops.pixel_distributions import Kind, PixelDistribution, pixel_distribution
+from cvjax.nn.pixel_model import PixelModel
 
 _ORTHOGONAL = nn.initializers.orthogonal()
 
 
-class PixelRNN(nn.Module):
+class PixelRNN(PixelModel):
     """({`parameters` [B, H, W, P]}, {}), those of a pixel from pixels before it alone.
 
     A convolution of mask A, `depth` residual LSTM layers, two 1x1 layers (table 1 of the paper).
 
     `recurrence`: "row" = down the rows, each place from three above it; "diagonal" = along both
-    diagonals. `image_shape`: (H, W, C). `width`: of the residual path; half of it are the LSTMs'
+    diagonals. `width`: of the residual path; half of it are the LSTMs'
     units. A multiple of 2 C where the channels of a pixel come one after the other. `first_window`:
-    side of the first window. `hidden`: channels of the last layers. `likelihood`, `levels`,
-    `components`: of a pixel (`cvjax.ops.pixel_distributions`).
+    side of the first window. `hidden`: channels of the last layers. The other fields are those of
+    `cvjax.nn.pixel_model`.
     """
 
-    recurrence: Literal["row", "diagonal"]
-    image_shape: tuple[int, int, int] = (28, 28, 1)
+    recurrence: Literal["row", "diagonal"] = "row"
     width: int = 64
     depth: int = 4
     first_window: int = 7
     hidden: int = 64
-    likelihood: Kind = "bernoulli"
-    levels: int = 256
-    components: int = 10
-    dtype: Any = jnp.float32
-
-    @property
-    def distribution(self) -> PixelDistribution:
-        """Of a pixel."""
-        return pixel_distribution(
-            self.likelihood,
-            channels=self.image_shape[-1],
-            levels=self.levels,
-            components=self.components,
-        )
 
     @nn.compact
     def __call__(

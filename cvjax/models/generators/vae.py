@@ -3,48 +3,31 @@ https://arxiv.org/abs/1312.6114), also given the label (Sohn et al. 2015, "Learn
 output representation using deep conditional generative models").
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from cvjax.nn.image_coders import Body, ImageDecoder, ImageEncoder
-from cvjax.ops.pixel_distributions import Kind, PixelDistribution, pixel_distribution
+from cvjax.nn.pixel_model import PixelModel
 
 
-class VAE(nn.Module):
+class VAE(PixelModel):
     """Image -> Gaussian over latents, latent -> distribution of every pixel, all at once.
 
     `encode` and `decode` are the two halves; the call, which draws a latent from the stream
     "noise", is both. Prior N(0, 1), posterior with diagonal covariance.
 
-    `image_shape`: (H, W, C). `latent`: its dimensions. `body`, `widths`: of encoder and, backwards,
+    `latent`: its dimensions. `body`, `widths`: of encoder and, backwards,
     decoder (`cvjax.nn.image_coders`). `condition_classes`: where it is not 0, both halves are given
-    the label, one of so many. `likelihood`, `levels`, `components`: of a pixel
-    (`cvjax.ops.pixel_distributions`).
+    the label, one of so many. The other fields are those of `cvjax.nn.pixel_model`.
     """
 
-    image_shape: tuple[int, int, int] = (28, 28, 1)
     latent: int = 32
     body: Body = "dense"
     widths: tuple[int, ...] = (512, 256)
     condition_classes: int = 0
-    likelihood: Kind = "bernoulli"
-    levels: int = 256
     components: int = 1
-    dtype: Any = jnp.float32
-
-    @property
-    def distribution(self) -> PixelDistribution:
-        """Of a pixel."""
-        return pixel_distribution(
-            self.likelihood,
-            channels=self.image_shape[-1],
-            levels=self.levels,
-            components=self.components,
-        )
 
     def setup(self) -> None:
         height, width, _ = self.image_shape

@@ -1,0 +1,45 @@
+"""An autoencoder's encoder as the start of a classifier that has few labels (the course's use of
+it; Hinton and Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks").
+
+The same network, the same 100 labelled images of Fashion-MNIST, ten a class; with the encoder that
+60,000 images without labels taught, and from random weights. Each seed has other labelled images.
+"""
+
+from experiments.claim import Claim, Records, Row, Training, last
+
+CONFIG = "configs/generation/autoencoder_fashion_mnist.py"
+SEEDS = (0, 1, 2)
+
+
+def _run(variant: str, seed: int) -> Training:
+    return Training(config=f"{CONFIG}:variant={variant},epochs=5,seed={seed}")
+
+
+def _gain(taught: Records, scratch: Records) -> float:
+    return _accuracy(taught) - _accuracy(scratch)
+
+
+_accuracy = last("test/accuracy")
+
+CLAIM = Claim(
+    statement="An autoencoder's encoder helps a classifier that has 100 labels, 10 a class",
+    source="The course; Hinton and Salakhutdinov 2006",
+    rows=(
+        Row(
+            "test accuracy gained",
+            0.01,
+            _gain,
+            relation="at least",
+            unit="accuracy",
+            repetitions=tuple((_run("few_labels", s), _run("scratch", s)) for s in SEEDS),
+        ),
+        Row(
+            "test accuracy with the encoder",
+            0.7,
+            _accuracy,
+            relation="at least",
+            unit="accuracy",
+            repetitions=tuple((_run("few_labels", seed),) for seed in SEEDS),
+        ),
+    ),
+)

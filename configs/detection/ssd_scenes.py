@@ -2,7 +2,7 @@
 
 Liu et al. 2016, "SSD: Single Shot MultiBox Detector", https://arxiv.org/abs/1512.02325. A narrow
 ResNet-18 without its last stage, from scratch, default boxes on its maps of strides 4, 8 and 16;
-pictures of 128 pixels with 1 to 12 digits of 10 classes.
+pictures of 96 pixels with 1 to 12 digits of 10 classes.
 
     python launch.py --config configs/detection/ssd_scenes.py --workdir runs/ssd_scenes
 
@@ -16,11 +16,11 @@ from cvjax.config import parse_arg
 
 def get_config(arg: str = "") -> ConfigDict:
     """`backbone=resnet18` (any with maps of strides 4 to 16), `steps`, `batch`, `lr`, `smoke`."""
-    options = parse_arg(arg, backbone="resnet18", steps=4000, batch=16, lr=2e-3, smoke=False)
+    options = parse_arg(arg, backbone="resnet18", steps=8000, batch=8, lr=1.5e-3, smoke=False)
     config = ConfigDict()
     config.seed = 0
-    # Squares of 13 to 54 pixels and boxes twice as tall or as wide: 99.8% of the digits overlap
-    # one of them by an IoU of 0.5.
+    # Squares of 10 to 41 pixels and boxes twice as tall or as wide: 98% of the digits overlap one
+    # of them by an IoU of 0.5.
     config.model = dict(
         name="ssd",
         backbone=dict(name=options.backbone),
@@ -34,7 +34,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.task = dict(name="multibox_detection", candidates=50, max_detections=30)
     config.data = dict(
         name="scenes",
-        image_size=128,
+        image_size=96,
         channels=3,
         batch_size=options.batch,
         mean=0.5,

@@ -183,6 +183,11 @@ def _arxiv(number: str, title: str, year: int) -> Paper:
 
 _PAPERS = (
     (
+        "ssdlite*",
+        _arxiv("1801.04381", "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018),
+    ),
+    ("ssd*", _arxiv("1512.02325", "SSD: Single Shot MultiBox Detector", 2015)),
+    (
         "retinanet*",
         Paper("Focal loss for dense object detection", 2017, "https://arxiv.org/abs/1708.02002"),
     ),

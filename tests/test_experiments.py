@@ -26,6 +26,7 @@ from experiments.claim import (  # noqa: E402
     last,
     load_claims,
     of_stage,
+    on_own_data,
     training_minutes,
 )
 
@@ -249,6 +250,18 @@ def test_the_first_repetition_of_every_row_comes_first_and_a_failure_starts_no_m
     with pytest.raises(RuntimeError, match="exit status 1"):
         runner.run_claim("toy", claim_of(*rows), environment={})
     assert (checkout / "launched").read_text().split() == ["1", "2", "9"]
+
+
+def test_a_claim_runs_on_ones_own_folder_where_its_file_says_how(tmp_path):
+    claim, name = on_own_data("chollet2017_ladder", str(tmp_path))
+    assert name == f"chollet2017_ladder-{tmp_path.name}"
+    configs = {t.config for each in claim.rows for group in each.repetitions for t in group}
+    assert len(configs) == 8
+    assert all(config.endswith(f",path={tmp_path}") for config in configs)
+    with pytest.raises(ValueError, match="runs on its own data alone"):
+        on_own_data("course_arithmetic", str(tmp_path))
+    with pytest.raises(ValueError, match="there is no folder"):
+        on_own_data("chollet2017_ladder", str(tmp_path / "none"))
 
 
 def test_a_mean_that_is_not_of_its_values_is_found(tmp_path, checkout):

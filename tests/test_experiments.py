@@ -385,6 +385,17 @@ def test_a_claims_table_has_its_rows_for_readers(root):
     assert lines[-1].endswith("`python -m experiments --run toy`")
 
 
+def test_repeated_figures_show_their_spread_and_number(root):
+    path = root / "experiments" / "results" / "toy.json"
+    result = json.loads(path.read_text())
+    for each, values in zip(result["rows"], ([0.5, 0.7], [0.6])):
+        each |= {"unit": "accuracy", "ours": 0.6, "values": values}
+    path.write_text(json.dumps(result))
+    text = tables.render_table("toy", root=root)
+    assert "| 60% ± 14.14% (2 runs) |" in text
+    assert "| 60% (1 run) |" in text
+
+
 def test_trained_rows_and_claims_have_tables(root, checkout):
     rows = (
         Row("test accuracy", 0.97, last("test/accuracy"), TRAINING, "at least", unit="accuracy"),

@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import platform
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from experiments.claim import (  # noqa: E402
     DID_NOT_HOLD,
     HELD,
     NEEDS_DATA,
+    NOT_RUN,
     RESULTS,
     Claim,
     Row,
@@ -236,6 +238,10 @@ def test_repeated_runs_are_averaged_kept_and_counted_where_cut_short(checkout):
     partial = runner.run_claim("toy", claim_of(*rows), environment={}, finished_only=True)
     assert [each["values"] for each in partial["rows"]] == [[0.125], [0.125], [0.5]]
     assert partial["rows"][0]["verdict"] == DID_NOT_HOLD
+    shutil.rmtree(kept)
+    nothing = runner.run_claim("toy", claim_of(*rows), environment={}, finished_only=True)
+    assert [each["verdict"] for each in nothing["rows"]] == [NOT_RUN] * 3
+    assert (checkout / "launched").read_text().split().count("4") == 1
     again = runner.run_claim("toy", claim_of(*rows), environment={})
     assert [each["values"] for each in again["rows"]] == [each["values"] for each in result["rows"]]
     assert (checkout / "launched").read_text().split().count("4") == 2

@@ -9,7 +9,10 @@ that this config and configs/generation/vae_digits.py are judged on the same bin
     ... --config configs/generation/pixelcnn_digits.py:model=row_lstm        # or diagonal_bilstm
     ... --config configs/generation/pixelcnn_digits.py:model=fvbn            # or made
 
-`nll` is exact, in nats an image.
+`nll` is exact, in nats an image. 51,777 parameters. Measured, the first command, seed 0, on the 360
+test images: 39.93 nats (0.225 bits a pixel), still falling at the end. The VAE of the other config:
+46.92 by its ELBO, 39.70 by the bound of 256 latents, which this has yet to beat. 9 min 55 s on 2
+CPU cores, AMD EPYC, that others were using. The other models were not trained.
 """
 
 from ml_collections import ConfigDict

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cvjax import build
+from cvjax.build.judge import judge_of
 from cvjax.config import ConfigError
 from cvjax.data.source import SourceInfo
 from cvjax.evaluators.generated import CLASS_SCALARS, FEATURE_SCALARS, Generated, Judge
@@ -190,7 +191,7 @@ INFO = SourceInfo("some[test]", (), 10, (28, 28, 1))
 )
 def test_a_judge_that_is_none_is_told(origin, message):
     with pytest.raises(ConfigError, match=message):
-        build._judge(origin, "evals.test.options.judge", INFO)
+        judge_of(origin, "evals.test.options.judge", INFO, build.experiment)
 
 
 def test_a_workdirs_best_checkpoint_becomes_the_judge(tmp_path, monkeypatch):
@@ -215,7 +216,7 @@ def test_a_workdirs_best_checkpoint_becomes_the_judge(tmp_path, monkeypatch):
     with jax.numpy_rank_promotion("allow"):
         outcome = loop.run(experiment, tmp_path / "run")
         info = experiment.train_source.info
-        judge = build._judge(str(tmp_path / "run"), "judge", info)
+        judge = judge_of(str(tmp_path / "run"), "judge", info, build.experiment)
         source = experiment.evals["test"].source
         images = source.images[:200].astype(np.float32) / 255
         seen = jax.jit(judge.look)(judge.variables, images)
@@ -224,4 +225,4 @@ def test_a_workdirs_best_checkpoint_becomes_the_judge(tmp_path, monkeypatch):
     assert abs(whole.mean() - outcome.figures["test/accuracy"]) < 0.1
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["name"] == "linear"
     with pytest.raises(ConfigError, match=r"looks at images of \(8, 8, 1\)"):
-        build._judge(str(tmp_path / "run"), "judge", INFO)
+        judge_of(str(tmp_path / "run"), "judge", INFO, build.experiment)

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from ml_collections import ConfigDict
 
 from cvjax import build
+from cvjax.config import ConfigError
 from cvjax.evaluators.multi_view import MultiView
 from cvjax.models import create
 from cvjax.ops.crops import ten_crop
@@ -95,7 +97,7 @@ def config_of(options, **data):
         "evals": {"test": {"split": "test", "evaluator": "multi_view", "options": options}},
         "train": {"steps": 2},
     }
-    return build.ConfigDict(sections)
+    return ConfigDict(sections)
 
 
 def test_augmented_views_are_what_training_draws():
@@ -124,5 +126,5 @@ def test_augmented_views_are_what_training_draws():
     ],
 )
 def test_wrong_options_are_refused_before_the_run(options, data, message):
-    with pytest.raises(build.ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message):
         build.experiment(config_of(options, **data))

@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from sklearn.decomposition import PCA
 
 from cvjax import build
+from cvjax.config import ConfigError
+from cvjax.data.options import DataOptions
 from cvjax.image.augment import eval_transform
 from cvjax.image.whiten import KINDS, fit_whitening
 
@@ -81,14 +84,14 @@ def config_of(**data):
         "optim": {"lr": 0.1},
         "train": {"steps": 1},
     }
-    return build.ConfigDict(sections)
+    return ConfigDict(sections)
 
 
 def test_a_run_whitens_by_its_training_split_and_enlarges_last():
     config = config_of(whiten={"kind": "mean_image"}, upsample={"size": 16, "method": "nearest"})
     experiment = build.experiment(config)
     images = experiment.train_source.images / np.float32(255)
-    batch = build.source(build.DataOptions(name="digits"), "test").batch(np.arange(3))
+    batch = build.source(DataOptions(name="digits"), "test").batch(np.arange(3))
     expected = batch["image"] / np.float32(255) - images.mean(0)
     trained = experiment.train_transform(jax.random.key(0), batch)
     for found in (experiment.eval_transform(batch), trained):
@@ -113,5 +116,5 @@ def test_boxes_are_not_left_behind_when_images_are_enlarged():
     ],
 )
 def test_wrong_sections_are_refused(data, message):
-    with pytest.raises(build.ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message):
         build.experiment(config_of(**data))

@@ -1,7 +1,9 @@
 """PixelRNN: every pixel's distribution given all those before it, by LSTMs over the map.
 
 van den Oord et al. 2016, "Pixel recurrent neural networks", https://arxiv.org/abs/1601.06759:
-the Row LSTM (section 3.1) and the Diagonal BiLSTM (section 3.2), which sees every pixel before.
+the Row LSTM (section 3.1) and the Diagonal BiLSTM (section 3.2), which sees every pixel before
+but the last one of the row above, unless the first window reaches it: mask A keeps that pixel out
+of its own feature, and there is no feature to the right of it that could tell.
 """
 
 from typing import Any, Literal

@@ -6,7 +6,12 @@ and 16, regions read at stride 4; pictures of 128 pixels with 1 to 12 digits of 
 
     python launch.py --config configs/detection/faster_rcnn_scenes.py --workdir runs/faster_rcnn
 
-Not measured yet.
+Measured so far, of 1000 steps that were stopped at half (`:steps=1000`): AP50 0.687 on the 500 test
+scenes after 500 steps (8,000 pictures; AP 0.398, recall at IoU 0.5 0.86 with the right class), the
+loss still falling from 2.8 to 1.75. That took 4.5 minutes of CPU time, compiling and the pictures
+included, on 2 cores (AMD EPYC) that many others were using. One batch by heart
+(`--mode overfit_one_batch --trial_steps 250`, before the anchors fitted the digits): loss 2.02 to
+0.345. No whole run has been measured.
 """
 
 from ml_collections import ConfigDict

@@ -36,6 +36,8 @@ RUNGS = (
 BOOK = dict(zip(RUNGS, (0.71, 0.82, 0.90, 0.96, 0.97)))
 STAMPS, FEATURES = "configs/transfer/stamps.py", "configs/transfer/features.py"
 ONCE = ("--config.evals.test.every=1000000", "--config.train.checkpoint_every=1000000")
+# Bases whose head, frozen under it, does not gain by augmentation in so short a run.
+AUGMENTATION_LOSES = ("squeezenet1_1",)
 HEAD, FINETUNE = "stage1_head", "stage2_finetune"
 
 
@@ -76,7 +78,13 @@ def _scratch_rows(path: str) -> tuple[Row, ...]:
     return (
         _level(RUNGS[0], RUNGS[0], plain, _accuracy),
         _level(RUNGS[1], RUNGS[1], augmented, _accuracy),
-        _gain("augmentation from scratch gains", both, lambda a, b: _accuracy(b) - _accuracy(a)),
+        _gain(
+            "augmentation from scratch gains",
+            both,
+            lambda a, b: _accuracy(b) - _accuracy(a),
+            holds=False,
+            note="the book's is 11; after 12 epochs the network has not fitted augmented pictures",
+        ),
     )
 
 
@@ -101,7 +109,8 @@ def _rows_of(base: str, path: str) -> tuple[Row, ...]:
             f"{label}: augmentation over cached features",
             tuple(zip(features, recipes)),
             lambda a, b: head(b) - _accuracy(a),
-            note="the book's is 6",
+            holds=base not in AUGMENTATION_LOSES,
+            note="the book's is 6; here the head sees few augmented pictures, 6 epochs",
         ),
         _gain(
             f"{label}: fine-tuning over the frozen base",
@@ -153,14 +162,17 @@ def _gain(
 
 
 def points(result: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
-    """{line: {rung: a value a seed}} of a result's levels; the scratch rungs are in all lines."""
+    """{line: {rung: a value a seed}} of the levels of a result, as far as they ran."""
     rows = {row["name"]: [float(v) for v in row.get("values", ())] for row in result["rows"]}
-    shared = {rung: rows[rung] for rung in RUNGS[:2]}
-    lines = {}
-    for label in BASES.values():
-        own = {rung: rows[f"{label}, {rung}"] for rung in RUNGS[2:]}
-        lines[label] = {rung: values for rung, values in (shared | own).items() if values}
-    return lines
+    lines = {"small CNN": {rung: rows[rung] for rung in RUNGS[:2]}}
+    lines |= {
+        label: {rung: rows[f"{label}, {rung}"] for rung in RUNGS[2:]} for label in BASES.values()
+    }
+    ran = {
+        label: {rung: values for rung, values in rungs.items() if values}
+        for label, rungs in lines.items()
+    }
+    return {label: rungs for label, rungs in ran.items() if rungs}
 
 
 def draw(result: Mapping[str, Any], path: Path) -> Path:

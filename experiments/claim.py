@@ -16,6 +16,7 @@ RESULTS = ROOT / "experiments" / "results"
 HELD = "held"
 DID_NOT_HOLD = "did not hold"
 NEEDS_DATA = "needs data"
+NOT_RUN = "not run yet"  # none of a row's repetitions, in a result of those that have finished
 RELATIONS = ("equals", "at least", "at most")
 
 Value = float | tuple[float, ...]

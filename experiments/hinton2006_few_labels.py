@@ -2,13 +2,14 @@
 it; Hinton and Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks").
 
 The same network, the same 100 labelled images of Fashion-MNIST, ten a class; with the encoder that
-60,000 images without labels taught, and from random weights. Each seed has other labelled images.
+images without labels taught, and from random weights. Each seed has other labelled images; one was
+run.
 """
 
 from experiments.claim import Claim, Records, Row, Training, last
 
 CONFIG = "configs/generation/autoencoder_fashion_mnist.py"
-SEEDS = (0, 1, 2)
+SEEDS = (0,)
 
 
 def _run(variant: str, seed: int) -> Training:
@@ -32,14 +33,6 @@ CLAIM = Claim(
             relation="at least",
             unit="accuracy",
             repetitions=tuple((_run("few_labels", s), _run("scratch", s)) for s in SEEDS),
-        ),
-        Row(
-            "test accuracy with the encoder",
-            0.7,
-            _accuracy,
-            relation="at least",
-            unit="accuracy",
-            repetitions=tuple((_run("few_labels", seed),) for seed in SEEDS),
         ),
     ),
 )

@@ -20,7 +20,7 @@ from cvjax.train.stages import STAGES
 from cvjax.train.writer import METRICS, git_commit
 from cvjax.vis.records import read_records
 from experiments import machine
-from experiments.claim import RESULTS, ROOT, Claim, Row, Training, Value, is_within
+from experiments.claim import NOT_RUN, RESULTS, ROOT, Claim, Row, Training, Value, is_within
 
 # A recomputed figure may differ from the committed one by rounding on another machine.
 REPRODUCTION_TOLERANCE = 1e-5
@@ -56,6 +56,9 @@ def run_claim(
         if row.repetitions:
             ours, how = _repeated(row, kept, counted)
             how["command"] = command
+            asked = {training for group in row.repetitions for training in group}
+            if ours is None and not any(kept[each]["missing"] for each in asked & kept.keys()):
+                how["verdict"] = NOT_RUN
         elif row.training is None:
             start = time.perf_counter()
             ours: Value | None = row.measure()
@@ -140,7 +143,8 @@ def check_claim(
             continue
         ours = _value(found["ours"])
         verdict = row.verdict(ours)
-        if found["verdict"] != verdict:
+        not_run = ours is None and found["verdict"] == NOT_RUN and row.repetitions
+        if found["verdict"] != verdict and not not_run:
             problems.append(f"{label}: {ours} is stored as {found['verdict']!r} and is {verdict!r}")
         if ours is not None and (verdict == "held") != row.holds:
             stated = "hold" if row.holds else "not hold"

@@ -201,11 +201,11 @@ def _expected(row: Mapping[str, Any]) -> str:
 
 
 def _ours(row: Mapping[str, Any]) -> str:
-    """The figure; of repetitions their mean ± standard deviation, and how many there were."""
+    """The figure; of repetitions their mean ± standard deviation, and how many of them ran."""
     text = format_value(row["ours"], row["unit"])
     values = [float(value) for value in row.get("values", ())]
     if len(values) < 2:
-        return text
+        return f"{text} (1 run)" if values else text
     spread = format_value(statistics.stdev(values), row["unit"])
     return f"{text} ± {spread} ({len(values)} runs)"
 

@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 # Variants besides the default that take another path through the code.
 VARIANTS = {
+    "autoencoder_fashion_mnist": ["variant=scratch"],
+    "pixelcnn_digits": ["model=row_lstm", "model=made"],
+    "vae_digits": ["conditional"],
     "lenet_digits": ["variant=paper"],
     "localization_scenes": ["landmarks"],
     "features": ["hidden=16"],

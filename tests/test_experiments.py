@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import platform
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from experiments.claim import (  # noqa: E402
     DID_NOT_HOLD,
     HELD,
     NEEDS_DATA,
+    NOT_RUN,
     RESULTS,
     Claim,
     Row,
@@ -26,6 +28,7 @@ from experiments.claim import (  # noqa: E402
     last,
     load_claims,
     of_stage,
+    on_own_data,
     training_minutes,
 )
 
@@ -235,6 +238,10 @@ def test_repeated_runs_are_averaged_kept_and_counted_where_cut_short(checkout):
     partial = runner.run_claim("toy", claim_of(*rows), environment={}, finished_only=True)
     assert [each["values"] for each in partial["rows"]] == [[0.125], [0.125], [0.5]]
     assert partial["rows"][0]["verdict"] == DID_NOT_HOLD
+    shutil.rmtree(kept)
+    nothing = runner.run_claim("toy", claim_of(*rows), environment={}, finished_only=True)
+    assert [each["verdict"] for each in nothing["rows"]] == [NOT_RUN] * 3
+    assert (checkout / "launched").read_text().split().count("4") == 1
     again = runner.run_claim("toy", claim_of(*rows), environment={})
     assert [each["values"] for each in again["rows"]] == [each["values"] for each in result["rows"]]
     assert (checkout / "launched").read_text().split().count("4") == 2
@@ -249,6 +256,18 @@ def test_the_first_repetition_of_every_row_comes_first_and_a_failure_starts_no_m
     with pytest.raises(RuntimeError, match="exit status 1"):
         runner.run_claim("toy", claim_of(*rows), environment={})
     assert (checkout / "launched").read_text().split() == ["1", "2", "9"]
+
+
+def test_a_claim_runs_on_ones_own_folder_where_its_file_says_how(tmp_path):
+    claim, name = on_own_data("chollet2017_ladder", str(tmp_path))
+    assert name == f"chollet2017_ladder-{tmp_path.name}"
+    configs = {t.config for each in claim.rows for group in each.repetitions for t in group}
+    assert len(configs) == 8
+    assert all(config.endswith(f",path={tmp_path}") for config in configs)
+    with pytest.raises(ValueError, match="runs on its own data alone"):
+        on_own_data("course_arithmetic", str(tmp_path))
+    with pytest.raises(ValueError, match="there is no folder"):
+        on_own_data("chollet2017_ladder", str(tmp_path / "none"))
 
 
 def test_a_mean_that_is_not_of_its_values_is_found(tmp_path, checkout):
@@ -370,6 +389,17 @@ def test_a_claims_table_has_its_rows_for_readers(root):
         "| loss | 4 nats ± 0.005 | 4.0012 nats | held |",
     ]
     assert lines[-1].endswith("`python -m experiments --run toy`")
+
+
+def test_repeated_figures_show_their_spread_and_number(root):
+    path = root / "experiments" / "results" / "toy.json"
+    result = json.loads(path.read_text())
+    for each, values in zip(result["rows"], ([0.5, 0.7], [0.6])):
+        each |= {"unit": "accuracy", "ours": 0.6, "values": values}
+    path.write_text(json.dumps(result))
+    text = tables.render_table("toy", root=root)
+    assert "| 60% ± 14.14% (2 runs) |" in text
+    assert "| 60% (1 run) |" in text
 
 
 def test_trained_rows_and_claims_have_tables(root, checkout):

@@ -33,7 +33,7 @@ def get_config(arg: str = "") -> ConfigDict:
         roi_aligned=True,
     )
     if options.backbone == "resnet18":
-        config.model.backbone.update(width=24, stage_sizes=(2, 2, 2))
+        config.model.backbone.update(width=16, stage_sizes=(2, 2, 2))
     config.task = dict(
         name="two_stage_detection",
         rpn_high=0.5,

@@ -1,9 +1,9 @@
 """Classification with localisation, or landmarks too, on scenes with at most one digit.
 
-The course's first detectors: y = (p_c, b_x, b_y, b_w, b_h, c_1 ... c_10), of which p_c alone counts
-where there is nothing, and further (x, y) for each of five points of the digit (top, bottom, left,
-right, middle). "squared" is the course's squared error for all numbers; the multi-task loss takes
-logarithms for p_c and softmax for the classes (Sermanet et al. 2013, "OverFeat",
+The course's first detectors: y = (p_c, b_x, b_y, b_w, b_h, c_1, c_2, c_3), of which p_c alone
+counts where there is nothing, and further (x, y) for each of five points of the digit (top, bottom,
+left, right, middle). "squared" is the course's squared error for all numbers; the multi-task loss
+takes logarithms for p_c and softmax for the classes (Sermanet et al. 2013, "OverFeat",
 https://arxiv.org/abs/1312.6229, section 4, regresses boxes beside classes likewise).
 
     python launch.py --config configs/detection/localization_scenes.py --workdir runs/localization
@@ -37,7 +37,13 @@ def get_config(arg: str = "") -> ConfigDict:
         batch_size=32,
         mean=0.5,
         std=0.25,
-        options=dict(min_objects=0, max_objects=1, size=(0.3, 0.6), num_examples={"train": 20000}),
+        options=dict(
+            classes=("0", "1", "2"),
+            min_objects=0,
+            max_objects=1,
+            size=(0.3, 0.6),
+            num_examples={"train": 20000},
+        ),
     )
     if options.landmarks:
         config.data.options.targets = ("keypoints",)

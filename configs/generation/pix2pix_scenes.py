@@ -9,7 +9,13 @@ PatchGAN, narrower and at 64 pixels.
 
 `use=` grey (grey to colour), masked (inpainting), low_resolution (super-resolution by 4), edges
 (edges to photo), semantic (label map to scene). samples/samples_step_*.png shows what went in, what
-came out and what should have. Not measured yet beyond its smoke run.
+came out and what should have.
+
+Measured so far, of `use=grey,size=32,width=16,steps=600` on the 500 test scenes: PSNR 15.4 dB after
+300 steps and 15.9 dB after 600, mean absolute error 0.139, the loss still falling; 3.1 minutes on 2
+AMD EPYC cores that others were using. Shapes and light come through, blurred; colours are guessed,
+and have to be, because scenes draw them regardless of brightness. Other uses and the default 4,000
+steps have not been measured.
 """
 
 from ml_collections import ConfigDict

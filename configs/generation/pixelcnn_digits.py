@@ -18,8 +18,8 @@ from cvjax.config import parse_arg
 
 # What each model gets besides its own defaults.
 FIELDS = {
-    "gated_pixel_cnn": dict(width=24, depth=3, first_window=5, hidden=24),
-    "pixel_cnn": dict(width=48, depth=3, first_window=5, hidden=24),
+    "gated_pixel_cnn": dict(width=32, depth=3, first_window=5, hidden=32, dropout=0.2),
+    "pixel_cnn": dict(width=64, depth=4, first_window=7, hidden=32, dropout=0.1),
     "row_lstm": dict(width=48, depth=3, first_window=5, hidden=24),
     "diagonal_bilstm": dict(width=48, depth=3, first_window=5, hidden=24),
     "fvbn": dict(),
@@ -28,8 +28,8 @@ FIELDS = {
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`model=gated_pixel_cnn`, `epochs=15`, `smoke`."""
-    options = parse_arg(arg, model="gated_pixel_cnn", epochs=15, smoke=False)
+    """`model=gated_pixel_cnn`, `epochs=20`, `smoke`."""
+    options = parse_arg(arg, model="gated_pixel_cnn", epochs=20, smoke=False)
     if options.model not in FIELDS:
         raise ValueError(f"--config: model={options.model!r}; one of {[*FIELDS]}.")
     config = ConfigDict()

@@ -6,6 +6,11 @@ same binary images as in configs/generation/pixelcnn_digits.py, which says how t
 
     python launch.py --config configs/generation/vae_digits.py --workdir runs/vae_digits
     ... --config configs/generation/vae_digits.py:conditional       # given the label
+
+Measured, the first command, seed 0, on the 360 test images: negative ELBO 46.92 nats an image, and
+39.70 by the importance-weighted bound of 256 latents (1,437 training images are few: the encoder
+overfits more than the decoder); 5 min 46 s on 2 CPU cores, AMD EPYC, that others were using. The
+other was not run.
 """
 
 from ml_collections import ConfigDict

@@ -56,8 +56,8 @@ class DataOptions:
     """Where examples come from and what happens to them before the model.
 
     Attributes:
-        name: "digits", "scenes", "stamps", "idx", "folder", "coco", "voc", "arrays" or
-            "tfds/<data set>".
+        name: "digits", "scenes", "stamps", "idx", "folder", "coco", "voc", "arrays",
+            "mixture" or "tfds/<data set>".
         path: the folder or file with the data, or several to look through in turn; for tfds the
             data_dir. "" is the source's own default.
         options: further arguments of the source, such as dict(test_fraction=0.2).
@@ -150,7 +150,8 @@ class EvalOptions:
         evaluator: "" for the task's own; "multi_view" for predictions averaged over crops, mirror
             images or augmentations; "linear_probe" or "knn" for what can be learnt from the
             model's features of the training split; "samples" for pictures that the task draws;
-            see `cvjax.evaluators`.
+            "generated", "latent_arithmetic" and "mode_coverage" for what a generator makes; see
+            `cvjax.evaluators`.
         options: the evaluator's, such as dict(k=20).
     """
 

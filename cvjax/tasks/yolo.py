@@ -181,13 +181,13 @@ class Yolo:
         per_pixel = jnp.array([columns / image[1], rows / image[0]]).reshape(1, 2)
         unit = (anchors * per_pixel)[None, None]  # [1, 1, A, 2], in cells
         size = jnp.where(present[..., None], target[..., 3:5], unit)
-        center = sigmoid_cross_entropy(raw[..., 1:3], target[..., 1:3])
+        center = _divergence(raw[..., 1:3], target[..., 1:3])
         shape = jnp.square(raw[..., 3:5] - jnp.log(size / unit)).sum(axis=-1) / 2
         # As in the authors' code, a small object's place counts nearly twice a large one's.
         place = (2 - size.prod(axis=-1) / (rows * columns)) * (center + shape)
 
         confidence = own if self.rescore else jnp.ones_like(own)
-        something = sigmoid_cross_entropy(raw[..., :1], confidence[..., None])
+        something = _divergence(raw[..., :1], confidence[..., None])
         nothing = jax.nn.softplus(raw[..., 0])
         empty = ~present & (nearest <= self.ignore_iou)
         if self.exclusive:
@@ -236,6 +236,13 @@ class Yolo:
     def metrics(self) -> type[clu.metrics.Collection]:
         """As `detection_metrics` says."""
         return detection_metrics()
+
+
+def _divergence(logits: Float[Array, "*b k"], target: Float[Array, "*b k"]) -> Float[Array, "*b"]:
+    """The cross-entropy of sigmoids less what is left of it at best: 0 where they are `target`."""
+    target = jnp.clip(target, 0, 1)  # an IoU may be above by rounding, where entr is -inf
+    least = jax.scipy.special.entr(target) + jax.scipy.special.entr(1 - target)
+    return sigmoid_cross_entropy(logits, target) - least.sum(axis=-1)
 
 
 def _option_problems(task: Yolo) -> Iterator[str]:

@@ -8,6 +8,7 @@ import pytest
 from flax import linen as nn
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
+from PIL import Image
 
 import cvjax.models
 from cvjax import build
@@ -146,6 +147,25 @@ def test_a_changed_file_has_another_digest(tmp_path):
     assert examples_digest(Folder("train", path=str(tmp_path))) == before
     (tmp_path / "b" / "1.png").write_bytes(b"other")
     assert examples_digest(source) != before
+
+
+def test_files_are_decoded_and_resized_as_evaluation_does(tmp_path, computed):
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    for number, picture in enumerate(pictures):
+        (tmp_path / "images" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / "images" / "ab"[number % 2] / f"{number}.png")
+    where = {"name": "folder", "path": str(tmp_path / "images"), "image_size": 8, "batch_size": 2}
+    options = {"options": {"test_fraction": 0.3}}
+    source = build.experiment(config_of(tmp_path / "cache", **where, **options)).train_source
+    network = build.experiment(config_of(tmp_path, **where, **options, features=None))
+    rows = source.batch(np.arange(len(source)))
+    assert [int(label) for label in rows["label"]] == [0, 0, 1, 1]
+    key, _ = jax.random.split(jax.random.key(0))
+    scale = Ink(2).init(key, np.zeros((1, 8, 8, 3)), train=False)["params"]["scale"]
+    for row, index in zip(rows["image"], range(4)):
+        picture = network.train_source[index]["image"] / 255
+        columns = ((picture - 0.5) / 0.25).mean(axis=(0, 2))
+        np.testing.assert_allclose(row[0, 0], columns * np.asarray(scale), atol=1e-5)
 
 
 def test_features_cannot_be_kept_where_nobody_may_write_and_training_goes_on(tmp_path, caplog):

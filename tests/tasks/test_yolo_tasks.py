@@ -41,7 +41,9 @@ def sigmoid(x):
 
 
 def entropy(x, target):
-    return -target * np.log(sigmoid(x)) - (1 - target) * np.log(sigmoid(-x))
+    """Of sigmoids, less its least value; the target's own."""
+    least = sum(-t * np.log(t) if t > 0 else 0 for t in (target, 1 - target))
+    return -target * np.log(sigmoid(x)) - (1 - target) * np.log(sigmoid(-x)) - least
 
 
 def slow_losses(grids, objects, labels, *, exclusive, rescore, ignore_iou):
@@ -79,7 +81,7 @@ def slow_losses(grids, objects, labels, *, exclusive, rescore, ignore_iou):
             if exclusive:
                 found[2] -= raw[5 + label] - np.log(np.exp(raw[5:]).sum())
             else:
-                found[2] += entropy(raw[5:], target).sum()
+                found[2] += sum(map(entropy, raw[5:], target))
     return found
 
 

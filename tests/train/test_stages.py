@@ -61,6 +61,25 @@ def test_another_optimizer_begins_without_the_old_ones_options():
     assert second.optim.options.to_dict() == {"momentum": 0.9}
 
 
+def test_another_model_or_task_begins_without_the_old_ones_fields():
+    plain = config(model={"name": "lenet5", "dtype": "bfloat16"})
+    changes = {
+        "stage1_a": {"model": {"name": "lenet5", "num_classes": 10}},
+        "stage2_b": {"model": {"name": "mlp"}, "task": {"name": "vae", "beta": 2.0}},
+    }
+    first, second = stage_configs(ConfigDict({**plain, "stages": changes})).values()
+    kept = {"name": "lenet5", "dtype": "bfloat16", "num_classes": 10}
+    assert first.model.to_dict() == kept
+    assert second.model.to_dict() == {"name": "mlp"}
+    assert second.task.to_dict() == {"name": "vae", "beta": 2.0}
+
+
+def test_rules_need_something_to_start_from():
+    train = {"steps": 1, "init_rules": ((".*", r"\g<0>"),)}
+    with pytest.raises(ConfigError, match="init_from is empty, and there is no stage before"):
+        build.experiments(config(train=train))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -21,8 +21,8 @@ from cvjax.nn.pixel_model import PixelModel
 class MaskedModel(PixelModel):
     """What both networks share: fields, the last layers and the way to sample incrementally.
 
-    `width`: channels of the residual path, a multiple of C where the
-    channels of a pixel come one after the other. `depth`: of residual blocks or gated layers.
+    `width`: channels of the residual path, a multiple of C where the channels of a pixel come one
+    after the other. `depth`: of residual blocks or gated layers.
     `first_window`, `window`: sides of the first masked window and of the others, odd.
     `hidden`: channels of the last layers. `dropout`: inside every block or layer, in training.
     The other fields are those of `cvjax.nn.pixel_model`.

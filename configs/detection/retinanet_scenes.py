@@ -11,7 +11,7 @@ the command take about ten minutes of two cores that do nothing else (2 CPU core
 others were using; not timed on idle ones). The command has not been run to its end. Measured, on
 the 500 test scenes:
 
-    ...:steps=4000, after 1000 steps (8,000 pictures), the rate still at 88%:     AP50 0.257
+    ...:steps=4000, after 1000 steps (8,000 pictures), the rate still at 90%:     AP50 0.257
     ...:steps=300 --config.train.init_from=that run after 1208 steps (12,064):    AP50 0.480
 
 Nearly all that is wrong is the digit: of the best detections 51% are right, 45% are boxes with

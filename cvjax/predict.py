@@ -276,6 +276,7 @@ def _draw(picture: np.ndarray, rows: Sequence[dict[str, Any]], path: Path) -> No
 
     from cvjax.vis.boxes import FOUND_COLOR, draw_boxes
 
+    rows = rows[::-1]  # the best one's caption comes on top
     boxes = np.array([row["bbox"] for row in rows]).reshape(-1, 4)
     boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     captions = [f"{row['category']} {row['score']:.2f}" for row in rows]

@@ -6,7 +6,16 @@ narrow ResNet-18 without its last stage, from scratch, a pyramid of strides 4, 8
 
     python launch.py --config configs/detection/retinanet_scenes.py --workdir runs/retinanet_scenes
 
-Not measured yet.
+519,028 parameters; 17 ms of processor time a picture in training, so that the 64,000 pictures of
+the command take about ten minutes of two cores that do nothing else (2 CPU cores, AMD EPYC, which
+others were using; not timed on idle ones). The command has not been run to its end. Measured, on
+the 500 test scenes:
+
+    ...:steps=4000, after 1000 steps (8,000 pictures), the rate still at 90%:     AP50 0.257
+    ...:steps=300 --config.train.init_from=that run after 1208 steps (12,064):    AP50 0.480
+
+Nearly all that is wrong is the digit: of the best detections 51% are right, 45% are boxes with
+another digit, 4% are badly placed and none are background.
 """
 
 from ml_collections import ConfigDict

@@ -6,7 +6,10 @@ pictures of 96 pixels with 1 to 12 digits of 10 classes.
 
     python launch.py --config configs/detection/ssd_scenes.py --workdir runs/ssd_scenes
 
-Not measured yet.
+537,612 parameters; 13 ms of processor time a picture in training, so that the 64,000 pictures of
+the command take about eight minutes of two cores that do nothing else (2 CPU cores, AMD EPYC,
+which others were using). AP50 on the test scenes has not been measured yet; four scenes are
+learnt by heart in 250 steps (`tests/tasks/test_detector_overfits.py`).
 """
 
 from ml_collections import ConfigDict

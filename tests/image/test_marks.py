@@ -117,6 +117,14 @@ def test_a_mosaic_shows_four_pictures_with_their_marks():
             if v:
                 assert batch["masks"][b, n, int(y), int(x)]
     assert origins == {0, 1, 2, 3}
+    # The first is upper left, the second upper right, the third lower left.
+    parts = [slice(n * OBJECTS, (n + 1) * OBJECTS) for n in range(4)]
+    for b in range(BATCH):
+        boxes = [batch["boxes"][b, part][batch["box_valid"][b, part]] for part in parts]
+        for axis, first, second in ((0, (0, 2), (1, 3)), (1, (0, 1), (2, 3))):
+            ends = np.concatenate([boxes[n] for n in first])[:, 2 + axis]
+            starts = np.concatenate([boxes[n] for n in second])[:, axis]
+            assert max(ends, default=0) <= min(starts, default=SIDE)
 
 
 def test_an_example_without_its_mosaic_is_itself_with_room_for_more():

@@ -14,8 +14,8 @@ kept in files, and later runs with the same base, size and split train within se
 `model` is one of `configs/transfer/stamps.py`, with the same weights. `random` leaves them random,
 to see what the architecture alone gives. `feature` is any of the base's maps, averaged over their
 places, to see where features begin to be of use and where they begin to be about ImageNet's classes
-alone. `hidden` puts a layer of that width, with dropout of a
-half, in front of the head, as the book does.
+alone. `hidden` puts a layer of that width, with dropout of a half, in front of the head, as the
+book does.
 Measured, one seed, 2 cores (AMD EPYC) shared with much other work: the default reads 76.1% of the
 test split after 30 epochs of half a second each; the first run computes features for a minute and
 a half besides. At 64 pixels, after 8 epochs: squeezenet1_1 48.9%, efficientnet_lite0 60.6%.

@@ -18,7 +18,7 @@ from cvjax.models import create
 from cvjax.pretrained import origin, to_torch
 from cvjax.pretrained.convert import likely_source
 from cvjax.pretrained.fetch import WEIGHTS
-from cvjax.pretrained.origin import variables_at
+from cvjax.pretrained.origin import identity_of, variables_at
 from cvjax.train import loop
 from cvjax.train.checkpoint import CheckpointError
 from cvjax.train.restore import initialise_from
@@ -219,3 +219,17 @@ def test_fetched_weights_of_another_model_or_of_no_name_are_refused(file, monkey
     monkeypatch.setattr(origin, "fetch", lambda name: file)
     with pytest.raises(ValueError, match=r"weights of 'squeezenet1_1', and the model is 'vgg16'"):
         variables_at("fetch:squeezenet1_1", "vgg16")
+
+
+def test_weights_under_one_name_are_told_apart(tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    file = tmp_path / "run" / "checkpoints" / "weights"
+    file.write_bytes(b"one")
+    folder, single = str(tmp_path / "run"), str(file)
+    before = [identity_of(folder), identity_of(single)]
+    assert before == [identity_of(folder), identity_of(single)]
+    file.write_bytes(b"more")
+    after = [identity_of(folder), identity_of(single)]
+    assert all(one != other for one, other in zip(before, after))
+    assert identity_of("fetch:squeezenet1_1") == WEIGHTS["squeezenet1_1"].sha256
+    assert identity_of("timm/resnet18.a1_in1k") == ""

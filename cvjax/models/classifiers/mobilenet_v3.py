@@ -24,7 +24,7 @@ class MobileNetV3(nn.Module):
     place of ReLU. `expanded`: inner widths, a number a block. `hidden`: width of the dense layer
     below the head; None leaves it out, and `pooled` is the global average. Any input size.
 
-    Beside the usual maps, `features` has "stride16_expanded" and the like: what the first block of
+    With `expansions`, `features` also has "stride16_expanded" and the like: what the first block of
     the next stride has widened, before its stride.
     """
 
@@ -38,6 +38,7 @@ class MobileNetV3(nn.Module):
     expanded: tuple[int, ...]
     hidden: int | None
     dropout: float = 0.2
+    expansions: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -63,12 +64,12 @@ class MobileNetV3(nn.Module):
                     name=f"stage{i + 1}_block{j + 1}",
                     **shared,
                 )
-                if block.stride > 1:
+                if block.stride > 1 and self.expansions:
                     x, expansion = block.with_expansion(x, train=train)
                     features[f"stride{stride}_expanded"] = expansion
-                    stride *= block.stride
                 else:
                     x = block(x, train=train)
+                stride *= block.stride
                 features[f"stride{stride}"] = x
         x = ConvNorm(6 * x.shape[-1], 1, name="last", **swish)(x, train=train)
         features[f"stride{stride}"] = x

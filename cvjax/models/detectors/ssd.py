@@ -119,7 +119,7 @@ class SSD(nn.Module):
             if name not in features:
                 raise ValueError(
                     f"model.first_map='expansion': the backbone has no {name}; it has "
-                    f"{sorted(features)}. Use first_map='output'."
+                    f"{sorted(features)}. Use first_map='output', or MobileNet v3 with expansions=True."
                 )
             maps[0] = features[name]
         if self.first_scale is not None:
@@ -233,7 +233,11 @@ VARIANTS = {
     "ssdlite320_mobilenet_v3_large": (
         SSD,
         {
-            "backbone": {"name": "mobilenet_v3_large_reduced", "hidden": None},
+            "backbone": {
+                "name": "mobilenet_v3_large_reduced",
+                "hidden": None,
+                "expansions": True,
+            },
             "strides": (16, 32),
             "first_map": "expansion",
             "extras": ((256, 512), (128, 256), (128, 256), (64, 128)),

@@ -119,7 +119,7 @@ class SSD(nn.Module):
             if name not in features:
                 raise ValueError(
                     f"model.first_map='expansion': the backbone has no {name}; it has "
-                    f"{sorted(features)}. Use first_map='output', or MobileNet v3 with expansions=True."
+                    f"{sorted(features)}. Use first_map='output' or MobileNet v3's expansions=True."
                 )
             maps[0] = features[name]
         if self.first_scale is not None:

@@ -3,7 +3,8 @@
 A table stands between `<!-- table:NAME -->` and `<!-- /table -->`. NAME is
 
 - `claims`: a line for every claim that was run;
-- `trained`: every row of every claim that comes from a training run;
+- `trained`: the rows of every claim that one training run decides (those that compare several
+  runs are too long for it);
 - the name of a claim: its rows, from `experiments/results/NAME.json`;
 - `benchmarks/NAME`: the rows of `benchmarks/results/NAME.json`, flat objects in "rows" or, by
   workload, in "results": {workload: rows}. "columns" in the file, {key: heading}, chooses, orders
@@ -153,11 +154,15 @@ def _trained(results: Iterable[Mapping[str, Any]]) -> str:
             row["machine"] or "–",
         ]
         for result in results
-        for row in result["rows"]
-        if row["command"] != result["command"]
+        for row in _of_one_run(result)
     ]
     heads = ["command", "figure", "expected", "ours", "verdict", "minutes in all", "machine"]
     return _markdown(heads, rows, figures=(2, 3, 5))
+
+
+def _of_one_run(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    rows = [row for row in result["rows"] if row["command"] != result["command"]]
+    return rows if len({row["command"] for row in rows}) == 1 else []
 
 
 def _benchmark(result: Mapping[str, Any]) -> str:

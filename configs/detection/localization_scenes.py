@@ -10,7 +10,11 @@ https://arxiv.org/abs/1312.6229, section 4, regresses boxes beside classes likew
     ... --config configs/detection/localization_scenes.py:landmarks
     ... --config configs/detection/localization_scenes.py:squared
 
-Not measured yet.
+Measured so far, of the second command with `--config.task.place_weight=10`, 1200 steps: whether
+there is a digit is right in 99.4% of the 500 test scenes, points are 0.129 of the box's diagonal
+off, but AP50 is 0.215, since classes were not learnt at all; 2.4 minutes of CPU time on 2 cores
+(AMD EPYC). With a weight of 0.1 on 2,000 pictures the classes' loss fell below chance within 150
+steps, hence the default of 1, of which no run has been measured.
 """
 
 from ml_collections import ConfigDict

@@ -39,7 +39,8 @@ class Localization:
     Attributes:
         loss_name: "mixed": cross-entropy for p_c and the class, squared error for places;
             "squared": squared error for all, as in the course's first version, of sigmoids.
-        place_weight: of the squared error of box and points beside the rest.
+        place_weight: of the squared error of box and points beside the rest. Where it is large,
+            classes are learnt late.
         min_score: an object is seen if p_c is above it. Then there is one detection, whose score
             is p_c times the class's probability.
     """
@@ -48,7 +49,7 @@ class Localization:
 
     model: nn.Module
     loss_name: str = "mixed"
-    place_weight: float = 10.0
+    place_weight: float = 1.0
     min_score: float = 0.5
 
     def __post_init__(self) -> None:

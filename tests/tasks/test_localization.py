@@ -81,7 +81,7 @@ def slow_loss(params, i, squared):
 
 @pytest.mark.parametrize("name", ["mixed", "squared"])
 def test_loss_is_the_courses_and_counts_p_c_alone_where_there_is_nothing(name):
-    params, task = drawn(), Localization(Fixed(), loss_name=name)
+    params, task = drawn(), Localization(Fixed(), loss_name=name, place_weight=10.0)
 
     def loss(p):
         return task.loss({"params": p}, batch())

@@ -182,6 +182,56 @@ def _arxiv(number: str, title: str, year: int) -> Paper:
 
 
 _PAPERS = (
+    ("fasterrcnn*", _arxiv("1506.01497", "Faster R-CNN", 2015)),
+    ("yolo_v1", _arxiv("1506.02640", "You Only Look Once", 2015)),
+    ("fast_yolo", _arxiv("1506.02640", "You Only Look Once", 2015)),
+    ("yolo_v2", _arxiv("1612.08242", "YOLO9000: Better, Faster, Stronger", 2016)),
+    ("yolo_v3", _arxiv("1804.02767", "YOLOv3: An Incremental Improvement", 2018)),
+    (
+        "*autoencoder",
+        Paper(
+            "Reducing the Dimensionality of Data with Neural Networks",
+            2006,
+            "https://doi.org/10.1126/science.1127647",
+        ),
+    ),
+    ("*vae", _arxiv("1312.6114", "Auto-Encoding Variational Bayes", 2013)),
+    ("made", _arxiv("1502.03509", "MADE: Masked Autoencoder for Distribution Estimation", 2015)),
+    ("pixel_cnn", _arxiv("1601.06759", "Pixel Recurrent Neural Networks", 2016)),
+    ("row_lstm", _arxiv("1601.06759", "Pixel Recurrent Neural Networks", 2016)),
+    ("diagonal_bilstm", _arxiv("1601.06759", "Pixel Recurrent Neural Networks", 2016)),
+    (
+        "gated_pixel_cnn",
+        _arxiv("1606.05328", "Conditional Image Generation with PixelCNN Decoders", 2016),
+    ),
+    ("mlp_gan", _arxiv("1406.2661", "Generative Adversarial Networks", 2014)),
+    (
+        "dcgan",
+        _arxiv(
+            "1511.06434",
+            "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial "
+            "Networks",
+            2015,
+        ),
+    ),
+    (
+        "sngan",
+        _arxiv("1802.05957", "Spectral Normalization for Generative Adversarial Networks", 2018),
+    ),
+    (
+        "pix2pix",
+        _arxiv(
+            "1611.07004", "Image-to-Image Translation with Conditional Adversarial Networks", 2016
+        ),
+    ),
+    (
+        "cycle_gan",
+        _arxiv(
+            "1703.10593",
+            "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks",
+            2017,
+        ),
+    ),
     (
         "ssdlite*",
         _arxiv("1801.04381", "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018),

@@ -1,4 +1,4 @@
-"""A table of the models: what they cost, how accurate they are said to be, where they are from.
+"""A table of the classifiers: what they cost, how accurate they are said to be, their papers.
 
 python -m cvjax.models ["resnet*" ...] [--markdown] [--plot FILE]
 
@@ -23,9 +23,10 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="write the table in Markdown")
     parser.add_argument("--plot", metavar="FILE", help="draw accuracy against multiply-adds")
     options = parser.parse_args()
-    names = sorted({name for pattern in options.pattern for name in list_models(pattern)})
+    patterns = options.pattern
+    names = sorted({name for p in patterns for name in list_models(p, kind="classifiers")})
     if not names:
-        parser.error(f"no model matches {' '.join(options.pattern)}")
+        parser.error(f"no classifier matches {' '.join(patterns)}")
     infos = []
     print(_line(_COLUMNS, markdown=options.markdown))
     if options.markdown:

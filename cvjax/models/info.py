@@ -66,14 +66,16 @@ def info(
     channels: int | None = None,
     **fields: Any,
 ) -> ModelInfo:
-    """Parameters, multiply-adds, activations, receptive fields and publication of model `name`.
+    """Parameters, multiply-adds, activations, receptive fields and publication of a classifier.
 
     `image_size` and `channels` default to what the model was published for
     (cvjax/models/published.py). Other fields go to `create`.
 
     Raises:
-        ValueError: if no model has that name, or such an image does not fit it.
+        ValueError: if no classifier has that name, or such an image does not fit it.
     """
+    if any(name in models.list_models(kind=kind) for kind in ("detectors", "generators")):
+        raise ValueError(f"{name} is no classifier, which this is about.")
     model = models.create(name, num_classes=num_classes, **fields)
     home = published.made_for(name)
     fixed = getattr(model, "image_size", None)

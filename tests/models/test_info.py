@@ -12,6 +12,7 @@ import pytest
 from jax import lax
 
 from cvjax.models import cost, create, info, list_models, published
+from cvjax.models.__main__ import main
 from cvjax.models.info import trace
 from cvjax.models.reach import image_spans, middle, reach
 from cvjax.ops import conv as arithmetic
@@ -255,6 +256,20 @@ def test_papers_and_results_are_those_of_models():
     link = re.compile(r"https://(arxiv\.org/abs/\d{4}\.\d{4,5}|doi\.org/10\.\S+)")
     assert all(link.fullmatch(published.paper(n).link) for n in {*list_models()} - without)
     assert all(50 < result.top1 < 90 for result in published.RESULTS.values())
+
+
+def test_a_model_of_another_kind_is_told():
+    with pytest.raises(ValueError, match="dcgan is no classifier"):
+        info("dcgan")
+
+
+def test_the_table_leaves_other_kinds_out(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["models", "lenet5", "dcgan", "retinanet"])
+    main()
+    shown = capsys.readouterr().out
+    assert "lenet5" in shown
+    assert "dcgan" not in shown
+    assert "retinanet" not in shown
 
 
 def test_an_unknown_model_is_told():

@@ -60,7 +60,7 @@ def _features(base: str, path: str, seed: int, *, random: bool = False) -> Train
 
 
 def _recipe(base: str, path: str, seed: int) -> Training:
-    config = f"{STAMPS}:model={base},size=64,head_epochs=6,epochs=3,tune=top"
+    config = f"{STAMPS}:model={base},size=64,head_epochs=20,epochs=8,tune=top"
     return _training(config, path, seed)
 
 

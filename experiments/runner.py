@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from cvjax.train.stages import STAGES
 from cvjax.train.writer import METRICS, git_commit
 from cvjax.vis.records import read_records
 from experiments import machine
@@ -235,6 +234,8 @@ def _kept_runs(
 
 def _records(workdir: Path) -> list[dict[str, Any]]:
     """A run's metrics; of one with stages each stage's in order, with a field `stage`."""
+    from cvjax.train.stages import STAGES  # here: as in `missing_data`
+
     stages = _read_json(workdir / STAGES).get("stages", [])
     if not stages:
         return read_records(workdir / METRICS)

@@ -19,8 +19,9 @@ STRIDES = ("stride1", "stride2", "stride4", "stride8", "stride16", "stride32")
 SLOW_TO_COMPILE = {"inception_resnet_v2", "inception_v4", "nasnetalarge", "nasnetamobile"}
 # Their gradients take as long, and others of their kind stay in the fast tests.
 SLOW_GRADIENT = SLOW_TO_COMPILE | {
-    "bn_inception", "inception_v3", "mnasnet1_0", "mobilenet_v3_small", "regnet_y_16gf", "senet154",
-    "shufflenet_v2_x0_5", "tf_efficientnet_b0", "wide_resnet101_2", "xception",
+    "bn_inception", "convnext_base", "inception_v3", "mnasnet1_0", "mobilenet_v3_small",
+    "regnet_y_16gf", "senet154", "shufflenet_v2_x0_5", "tf_efficientnet_b0", "wide_resnet101_2",
+    "xception",
 }  # fmt: skip
 # Parameters that the paper's or a library's network has and that act on nothing.
 IDLE = {"ResNetV1": r"\['conv'\]\['bias'\]$"}  # the normalisation behind takes the mean away
@@ -79,8 +80,8 @@ def or_slow(fast, without=()):
     ]
 
 
-TRACED = or_slow(set(LAST_OF_CLASS) - {"nasnetalarge"})
-OF_ANY_SIZE = or_slow(set(LAST_OF_CLASS) - {"nasnetalarge"}, without=OF_ONE_SIZE)
+TRACED = or_slow(set(LAST_OF_CLASS) - {"nasnetalarge", "nasnetamobile"})
+OF_ANY_SIZE = or_slow(set(LAST_OF_CLASS) - {"nasnetalarge", "nasnetamobile"}, without=OF_ONE_SIZE)
 COMPILED = or_slow(set(LAST_OF_CLASS) - SLOW_TO_COMPILE)
 DIFFERENTIATED = or_slow(set(LAST_OF_CLASS) - SLOW_GRADIENT)
 

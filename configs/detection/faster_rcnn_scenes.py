@@ -7,9 +7,9 @@ and 16, regions read at stride 4; pictures of 128 pixels with 1 to 12 digits of 
     python launch.py --config configs/detection/faster_rcnn_scenes.py --workdir runs/faster_rcnn
 
 Measured with `:steps=4000`, the default now, seed 0, on 2 cores (AMD EPYC): AP50 0.908 on the 500
-test scenes (AP 0.656, recall at IoU 0.5 0.96; 12% of what is found is another digit), 27 min 54 s in
-all, of which 20 minutes beside a test suite. Alone, 20 steps took 3.3 to 4.5 s, which makes 11 to 15
-minutes, not timed as a whole. `:steps=2500` gave AP50 0.884.
+test scenes (AP 0.656, recall at IoU 0.5 0.96; 12% of what is found is another digit), 27 min 54 s
+in all, of which 20 minutes beside a test suite. Alone, 20 steps took 3.3 to 4.5 s, which makes 11
+to 15 minutes, not timed as a whole. `:steps=2500` gave AP50 0.884.
 """
 
 from ml_collections import ConfigDict

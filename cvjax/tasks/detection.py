@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import clu.metrics
 import flax.linen as nn
@@ -16,11 +16,10 @@ from cvjax.losses.detection import sigmoid_focal_loss, smooth_l1
 from cvjax.ops.box_coding import decode_boxes, encode_boxes
 from cvjax.ops.boxes import pairwise_iou
 from cvjax.ops.matching import BACKGROUND, match_anchors
-from cvjax.tasks.class_count import check_class_count
 from cvjax.tasks.detections import (
+    DetectionTask,
     best_detections,
     detection_metrics,
-    fresh_variables,
     range_problems,
     require_boxes,
     with_area,
@@ -30,7 +29,7 @@ Tree = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Detection:
+class Detection(DetectionTask):
     """What a one-stage detector is trained for, how it answers and how it is judged.
 
     Batches hold `image` [B, H, W, C] float, `boxes` [B, N, 4] (xyxy, pixels), `box_label` and
@@ -51,8 +50,6 @@ class Detection:
         max_detections: an image.
     """
 
-    evaluator: ClassVar[str] = "detection_ap"
-
     model: nn.Module
     high: float = 0.5
     low: float = 0.4
@@ -66,22 +63,17 @@ class Detection:
     nms_iou: float = 0.5
     max_detections: int = 100
 
-    def __post_init__(self) -> None:
-        problems = list(_option_problems(self))
-        if problems:
-            raise ValueError("\n".join(problems))
-
-    def check(self, info: Any) -> None:
-        """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).
-
-        Raises:
-            ValueError: if their numbers of classes disagree.
-        """
-        check_class_count(self.model, info)
-
-    def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
-        """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
-        return fresh_variables(self.model, rng, batch)
+    def option_problems(self) -> Iterator[str]:
+        """What is wrong with the options, a sentence each."""
+        if not 0 <= self.low <= self.high <= 1:
+            got = f"got {self.low} and {self.high}"
+            yield f"task.low, task.high: {got}, expected 0 <= low <= high <= 1."
+        yield from range_problems(
+            self,
+            weights=("gamma", "smooth_l1_beta", "box_weight"),
+            shares=("alpha", "min_score", "nms_iou"),
+            counts=("candidates", "max_detections"),
+        )
 
     def loss(
         self,
@@ -212,15 +204,3 @@ class Detection:
 def _rows(x: Float[Array, "b h w a c"]) -> Float[Array, "b m c"]:
     """The anchors of a level one after the other, in the order of `grid_anchors`."""
     return x.reshape(x.shape[0], -1, x.shape[-1])
-
-
-def _option_problems(task: Detection) -> Iterator[str]:
-    if not 0 <= task.low <= task.high <= 1:
-        got = f"got {task.low} and {task.high}"
-        yield f"task.low, task.high: {got}, expected 0 <= low <= high <= 1."
-    yield from range_problems(
-        task,
-        weights=("gamma", "smooth_l1_beta", "box_weight"),
-        shares=("alpha", "min_score", "nms_iou"),
-        counts=("candidates", "max_detections"),
-    )

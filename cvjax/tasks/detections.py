@@ -1,7 +1,7 @@
 """What tasks of detection share: what they ask of a batch, and how the best boxes are chosen."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import clu.metrics
 import flax.linen as nn
@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from cvjax.metrics.classification import Mean
 from cvjax.ops.nms import nms
+from cvjax.tasks.class_count import check_class_count
 
 
 def fresh_variables(model: nn.Module, rng: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,6 +19,34 @@ def fresh_variables(model: nn.Module, rng: Array, batch: Mapping[str, Any]) -> d
     params_rng, dropout_rng = jax.random.split(rng)
     rngs = {"params": params_rng, "dropout": dropout_rng}
     return dict(model.init(rngs, batch["image"], train=True))
+
+
+class DetectionTask:
+    """What the tasks of detection share; each is a frozen dataclass with a field `model`."""
+
+    evaluator: ClassVar[str] = "detection_ap"
+    model: nn.Module
+
+    def __post_init__(self) -> None:
+        problems = list(self.option_problems())
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    def option_problems(self) -> Iterator[str]:
+        """What is wrong with the options, a sentence each."""
+        raise NotImplementedError
+
+    def check(self, info: Any) -> None:
+        """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).
+
+        Raises:
+            ValueError: if their numbers of classes disagree.
+        """
+        check_class_count(self.model, info)
+
+    def init(self, rng: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
+        return fresh_variables(self.model, rng, batch)
 
 
 def range_problems(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import clu.metrics
 import flax.linen as nn
@@ -16,11 +16,10 @@ from cvjax.ops.box_coding import decode_boxes, encode_boxes
 from cvjax.ops.boxes import pairwise_iou
 from cvjax.ops.matching import BACKGROUND, match_default_boxes
 from cvjax.ops.mining import hard_negatives
-from cvjax.tasks.class_count import check_class_count
 from cvjax.tasks.detections import (
+    DetectionTask,
     best_detections,
     detection_metrics,
-    fresh_variables,
     range_problems,
     require_boxes,
     with_area,
@@ -33,7 +32,7 @@ CODE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 @dataclass(frozen=True)
-class MultiBoxDetection:
+class MultiBoxDetection(DetectionTask):
     """What SSD is trained for, how it answers and how it is judged.
 
     Batches hold `image` [B, H, W, C] float, `boxes` [B, N, 4] (xyxy, pixels), `box_label` and
@@ -53,8 +52,6 @@ class MultiBoxDetection:
         max_detections: an image.
     """
 
-    evaluator: ClassVar[str] = "detection_ap"
-
     model: nn.Module
     threshold: float = 0.5
     negative_ratio: int = 3
@@ -64,22 +61,14 @@ class MultiBoxDetection:
     nms_iou: float = 0.45
     max_detections: int = 200
 
-    def __post_init__(self) -> None:
-        problems = list(_option_problems(self))
-        if problems:
-            raise ValueError("\n".join(problems))
-
-    def check(self, info: Any) -> None:
-        """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).
-
-        Raises:
-            ValueError: if their numbers of classes disagree.
-        """
-        check_class_count(self.model, info)
-
-    def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
-        """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
-        return fresh_variables(self.model, rng, batch)
+    def option_problems(self) -> Iterator[str]:
+        """What is wrong with the options, a sentence each."""
+        yield from range_problems(
+            self,
+            weights=("negative_ratio", "box_weight"),
+            shares=("threshold", "min_score", "nms_iou"),
+            counts=("candidates", "max_detections"),
+        )
 
     def loss(
         self,
@@ -198,13 +187,4 @@ def _flat(outputs: Tree) -> tuple[Float[Array, "b m k"], Float[Array, "b m 4"]]:
     return tuple(
         jnp.concatenate([x.reshape(x.shape[0], -1, x.shape[-1]) for x in outputs[name]], axis=1)
         for name in ("class_logits", "box_codes")
-    )
-
-
-def _option_problems(task: MultiBoxDetection) -> Iterator[str]:
-    yield from range_problems(
-        task,
-        weights=("negative_ratio", "box_weight"),
-        shares=("threshold", "min_score", "nms_iou"),
-        counts=("candidates", "max_detections"),
     )

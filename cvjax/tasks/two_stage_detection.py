@@ -6,7 +6,7 @@ Ren et al. 2015, https://arxiv.org/abs/1506.01497.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import clu.metrics
 import flax.linen as nn
@@ -21,11 +21,10 @@ from cvjax.ops.boxes import is_large, pairwise_iou
 from cvjax.ops.matching import BACKGROUND, match_anchors
 from cvjax.ops.nms import nms
 from cvjax.ops.sampling import balanced_sample
-from cvjax.tasks.class_count import check_class_count
 from cvjax.tasks.detections import (
+    DetectionTask,
     best_detections,
     detection_metrics,
-    fresh_variables,
     range_problems,
     require_boxes,
     with_area,
@@ -38,7 +37,7 @@ _MIN_PROPOSAL_SIDE, _MIN_DETECTION_SIDE = 1e-3, 1e-2  # pixels, torchvision's
 
 
 @dataclass(frozen=True)
-class TwoStageDetection:
+class TwoStageDetection(DetectionTask):
     """What a two-stage detector is trained for, how it answers and how it is judged.
 
     Batches as `cvjax.tasks.detection` takes them. The model has two methods: itself, which returns
@@ -66,8 +65,6 @@ class TwoStageDetection:
         min_score, nms_iou, max_detections: as in `cvjax.tasks.detection`.
     """
 
-    evaluator: ClassVar[str] = "detection_ap"
-
     model: nn.Module
     rpn_high: float = 0.7
     rpn_low: float = 0.3
@@ -87,22 +84,23 @@ class TwoStageDetection:
     nms_iou: float = 0.5
     max_detections: int = 100
 
-    def __post_init__(self) -> None:
-        problems = list(_option_problems(self))
-        if problems:
-            raise ValueError("\n".join(problems))
-
-    def check(self, info: Any) -> None:
-        """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).
-
-        Raises:
-            ValueError: if their numbers of classes disagree.
-        """
-        check_class_count(self.model, info)
-
-    def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
-        """Fresh variables of both stages, and whatever other collections the model keeps."""
-        return fresh_variables(self.model, rng, batch)
+    def option_problems(self) -> Iterator[str]:
+        """What is wrong with the options, a sentence each."""
+        if not 0 <= self.rpn_low <= self.rpn_high <= 1:
+            got = f"got {self.rpn_low} and {self.rpn_high}"
+            yield f"task.rpn_low, task.rpn_high: {got}, expected 0 <= rpn_low <= rpn_high <= 1."
+        yield from range_problems(
+            self,
+            weights=("smooth_l1_beta", "rpn_weight"),
+            shares=(
+                "rpn_positive_share", "proposal_iou", "roi_iou", "roi_positive_share", "min_score",
+                "nms_iou",
+            ),
+            counts=(
+                "rpn_samples", "train_candidates", "candidates", "train_proposals", "proposals",
+                "roi_samples", "max_detections",
+            ),
+        )  # fmt: skip
 
     def loss(
         self,
@@ -372,21 +370,3 @@ def _flat(x: Float[Array, "b h w a"]) -> Float[Array, "b m"]:
 def _rows(x: Float[Array, "b h w a 4"]) -> Float[Array, "b m 4"]:
     """The anchors of a level one after the other, in the order of `grid_anchors`."""
     return x.reshape(x.shape[0], -1, 4)
-
-
-def _option_problems(task: TwoStageDetection) -> Iterator[str]:
-    if not 0 <= task.rpn_low <= task.rpn_high <= 1:
-        got = f"got {task.rpn_low} and {task.rpn_high}"
-        yield f"task.rpn_low, task.rpn_high: {got}, expected 0 <= rpn_low <= rpn_high <= 1."
-    yield from range_problems(
-        task,
-        weights=("smooth_l1_beta", "rpn_weight"),
-        shares=(
-            "rpn_positive_share", "proposal_iou", "roi_iou", "roi_positive_share", "min_score",
-            "nms_iou",
-        ),
-        counts=(
-            "rpn_samples", "train_candidates", "candidates", "train_proposals", "proposals",
-            "roi_samples", "max_detections",
-        ),
-    )  # fmt: skip

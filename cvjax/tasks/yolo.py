@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import clu.metrics
 import flax.linen as nn
@@ -18,12 +18,11 @@ from cvjax.losses.classification import (
 )
 from cvjax.ops.boxes import clip_boxes, iou, pairwise_iou, xyxy_to_cxcywh
 from cvjax.ops.yolo import activate_anchors, decode_grid, encode_grid, shape_iou
-from cvjax.tasks.class_count import check_class_count
 from cvjax.tasks.detections import (
+    DetectionTask,
     best_detections,
     best_pairs,
     detection_metrics,
-    fresh_variables,
     range_problems,
     require_boxes,
     with_area,
@@ -34,7 +33,7 @@ PARTS = ("box_loss", "object_loss", "class_loss")
 
 
 @dataclass(frozen=True)
-class Yolo:
+class Yolo(DetectionTask):
     """What YOLOv2 and YOLOv3 are trained for, how they answer and how they are judged.
 
     Batches as `cvjax.tasks.detection` takes them. The model returns `grids`, per level
@@ -58,8 +57,6 @@ class Yolo:
             class's probability.
     """
 
-    evaluator: ClassVar[str] = "detection_ap"
-
     model: nn.Module
     exclusive: bool = False
     rescore: bool = False
@@ -73,22 +70,14 @@ class Yolo:
     nms_iou: float = 0.45
     max_detections: int = 100
 
-    def __post_init__(self) -> None:
-        problems = list(_option_problems(self))
-        if problems:
-            raise ValueError("\n".join(problems))
-
-    def check(self, info: Any) -> None:
-        """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).
-
-        Raises:
-            ValueError: if their numbers of classes disagree.
-        """
-        check_class_count(self.model, info)
-
-    def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
-        """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
-        return fresh_variables(self.model, rng, batch)
+    def option_problems(self) -> Iterator[str]:
+        """What is wrong with the options, a sentence each."""
+        yield from range_problems(
+            self,
+            weights=("box_weight", "object_weight", "empty_weight", "class_weight"),
+            shares=("ignore_iou", "min_score", "nms_iou"),
+            counts=("candidates", "max_detections"),
+        )
 
     def loss(
         self,
@@ -243,12 +232,3 @@ def _divergence(logits: Float[Array, "*b k"], target: Float[Array, "*b k"]) -> F
     target = jnp.clip(target, 0, 1)  # an IoU may be above by rounding, where entr is -inf
     least = jax.scipy.special.entr(target) + jax.scipy.special.entr(1 - target)
     return sigmoid_cross_entropy(logits, target) - least.sum(axis=-1)
-
-
-def _option_problems(task: Yolo) -> Iterator[str]:
-    yield from range_problems(
-        task,
-        weights=("box_weight", "object_weight", "empty_weight", "class_weight"),
-        shares=("ignore_iou", "min_score", "nms_iou"),
-        counts=("candidates", "max_detections"),
-    )

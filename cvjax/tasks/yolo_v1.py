@@ -4,7 +4,7 @@ https://arxiv.org/abs/1506.02640).
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import clu.metrics
 import flax.linen as nn
@@ -16,12 +16,11 @@ from cvjax.losses.classification import mean
 from cvjax.losses.yolo import yolo_v1_loss
 from cvjax.ops.boxes import clip_boxes
 from cvjax.ops.yolo import decode_v1, encode_grid, split_v1
-from cvjax.tasks.class_count import check_class_count
 from cvjax.tasks.detections import (
+    DetectionTask,
     best_detections,
     best_pairs,
     detection_metrics,
-    fresh_variables,
     range_problems,
     require_boxes,
     with_area,
@@ -31,7 +30,7 @@ Tree = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class YoloV1:
+class YoloV1(DetectionTask):
     """What YOLOv1 is trained for, how it answers and how it is judged.
 
     Batches as `cvjax.tasks.detection` takes them. The model has `num_boxes` and returns `grid`
@@ -45,8 +44,6 @@ class YoloV1:
         nms_iou, max_detections: as in `cvjax.tasks.detection`.
     """
 
-    evaluator: ClassVar[str] = "detection_ap"
-
     model: nn.Module
     box_weight: float = 5.0
     empty_weight: float = 0.5
@@ -54,22 +51,14 @@ class YoloV1:
     nms_iou: float = 0.5
     max_detections: int = 100
 
-    def __post_init__(self) -> None:
-        problems = list(_option_problems(self))
-        if problems:
-            raise ValueError("\n".join(problems))
-
-    def check(self, info: Any) -> None:
-        """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).
-
-        Raises:
-            ValueError: if their numbers of classes disagree.
-        """
-        check_class_count(self.model, info)
-
-    def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
-        """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
-        return fresh_variables(self.model, rng, batch)
+    def option_problems(self) -> Iterator[str]:
+        """What is wrong with the options, a sentence each."""
+        yield from range_problems(
+            self,
+            weights=("box_weight", "empty_weight"),
+            shares=("min_score", "nms_iou"),
+            counts=("max_detections",),
+        )
 
     def loss(
         self,
@@ -153,12 +142,3 @@ class YoloV1:
     def metrics(self) -> type[clu.metrics.Collection]:
         """As `detection_metrics` says."""
         return detection_metrics()
-
-
-def _option_problems(task: YoloV1) -> Iterator[str]:
-    yield from range_problems(
-        task,
-        weights=("box_weight", "empty_weight"),
-        shares=("min_score", "nms_iou"),
-        counts=("max_detections",),
-    )

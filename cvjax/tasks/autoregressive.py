@@ -16,6 +16,7 @@ from cvjax.losses.classification import mean as mean_of
 from cvjax.metrics.classification import Mean
 from cvjax.ops.content_keys import content_keys
 from cvjax.ops.pixel_distributions import bits_per_dim
+from cvjax.tasks.fresh_variables import fresh_variables
 from cvjax.tasks.pixel_options import check_image_shape, pixel_option_problems
 from cvjax.tasks.pixel_sampling import sample_cached, sample_plain
 
@@ -57,9 +58,7 @@ class Autoregression:
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...}."""
-        params_rng, dropout_rng = jax.random.split(rng)
-        rngs = {"params": params_rng, "dropout": dropout_rng}
-        return dict(self.model.init(rngs, batch["image"], train=True))
+        return fresh_variables(self.model, rng, batch["image"])
 
     def loss(
         self,

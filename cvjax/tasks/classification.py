@@ -15,6 +15,7 @@ from cvjax.losses import classification as losses
 from cvjax.losses.regularization import WEIGHTS, elastic_penalty
 from cvjax.metrics import classification as metrics
 from cvjax.tasks.class_count import check_class_count
+from cvjax.tasks.fresh_variables import fresh_variables
 
 Tree = Mapping[str, Any]
 
@@ -77,10 +78,7 @@ class Classification:
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
-        params_rng, dropout_rng = jax.random.split(rng)
-        rngs = {"params": params_rng, "dropout": dropout_rng}
-        # train=True: parts that only training uses must get their parameters too.
-        return dict(self.model.init(rngs, _image(batch), train=True))
+        return fresh_variables(self.model, rng, _image(batch))
 
     def loss(
         self,

@@ -12,13 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from cvjax.metrics.classification import Mean
 from cvjax.ops.nms import nms
 from cvjax.tasks.class_count import check_class_count
-
-
-def fresh_variables(model: nn.Module, rng: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
-    """{"params": ...} and whatever other collections `model` keeps, for pictures as in `batch`."""
-    params_rng, dropout_rng = jax.random.split(rng)
-    rngs = {"params": params_rng, "dropout": dropout_rng}
-    return dict(model.init(rngs, batch["image"], train=True))
+from cvjax.tasks.fresh_variables import fresh_variables
 
 
 class DetectionTask:
@@ -46,7 +40,7 @@ class DetectionTask:
 
     def init(self, rng: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
-        return fresh_variables(self.model, rng, batch)
+        return fresh_variables(self.model, rng, batch["image"])
 
 
 def range_problems(

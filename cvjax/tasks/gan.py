@@ -16,6 +16,7 @@ from cvjax.losses.classification import mean
 from cvjax.metrics.classification import Mean
 from cvjax.ops.image_range import to_signed, to_unsigned
 from cvjax.ops.latent import PRIORS, draw_latent, lerp, slerp
+from cvjax.tasks.fresh_variables import fresh_variables
 
 Tree = Mapping[str, Any]
 
@@ -80,11 +81,9 @@ class GAN:
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
-        params_rng, dropout_rng = jax.random.split(rng)
-        rngs = {"params": params_rng, "dropout": dropout_rng}
         image = jnp.asarray(batch["image"])
         latent = jnp.zeros((len(image), self.model.latent_dim), jnp.float32)
-        return dict(self.model.init(rngs, image, latent, batch.get("label"), train=True))
+        return fresh_variables(self.model, rng, image, latent, batch.get("label"))
 
     def loss(
         self,

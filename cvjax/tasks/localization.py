@@ -17,11 +17,11 @@ from cvjax.metrics.localization import PointError
 from cvjax.ops.boxes import clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
 from cvjax.tasks.class_count import check_class_count
 from cvjax.tasks.detections import (
-    fresh_variables,
     range_problems,
     require_boxes,
     with_area,
 )
+from cvjax.tasks.fresh_variables import fresh_variables
 
 Tree = Mapping[str, Any]
 LOSSES = ("mixed", "squared")
@@ -81,7 +81,7 @@ class Localization:
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
-        return fresh_variables(self.model, rng, batch)
+        return fresh_variables(self.model, rng, batch["image"])
 
     def loss(
         self,

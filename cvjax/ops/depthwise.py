@@ -8,9 +8,10 @@ window, compiles to one fused loop. Milliseconds on 2 cores, [16, 56, 56, 144], 
     the input           316   324         2.5   1.8
     the kernel           91    36          81    12
 
-The gradient of the kernel is therefore summed in another way, which takes a third of that time
-(docs/performance.md). Both rules are custom_vjp's: reverse mode of any order works on a CPU,
-`jax.jvp` raises TypeError there. Accelerators keep XLA's convolution.
+The gradient of the kernel is therefore summed in another way, which takes a third of that time, and
+that of the input of windows above 3x3 as another correlation (docs/performance.md). Both rules are
+custom_vjp's: reverse mode of any order works on a CPU, `jax.jvp` raises TypeError there.
+Accelerators keep XLA's convolution.
 """
 
 import functools
@@ -78,11 +79,41 @@ def _forward(x: Array, kernel: Array, *geometry: Any) -> tuple[Array, tuple[Arra
 
 def _backward(*arguments: Any) -> tuple[Array, Array]:
     *geometry, (x, kernel), dy = arguments
-    _, pull = jax.vjp(lambda x: _sum_of_taps(x, kernel, *geometry), x)
-    return pull(dy)[0], _kernel_gradient(x, dy, kernel.shape, kernel.dtype, *geometry)
+    dx = _input_gradient(dy, kernel, x, *geometry)
+    return dx, _kernel_gradient(x, dy, kernel.shape, kernel.dtype, *geometry)
 
 
 _on_cpu.defvjp(_forward, _backward)
+
+
+# The compiler fuses so many shifted maps into one loop; from 25 on it writes some of them out.
+_MAPS_IN_ONE_LOOP = 9
+
+
+def _input_gradient(
+    dy: Array,
+    kernel: Array,
+    x: Array,
+    stride: tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
+) -> Array:
+    """The gradient of `x`, which is linear in it and so gives its shape and type alone."""
+    window = kernel.shape[:-2]
+    if np.prod(window) <= _MAPS_IN_ONE_LOOP:
+        _, pull = jax.vjp(lambda x: _sum_of_taps(x, kernel, stride, padding, dilation), x)
+        return pull(dy)[0]
+    # `dy` with the stride's holes, correlated with the reversed kernel: slices once again.
+    edges = []
+    padding = _edges(x.shape[1:-1], window, stride, padding, dilation)
+    for i, (low, _) in enumerate(padding):
+        overlap = dilation[i] * (window[i] - 1)
+        spread = (dy.shape[1 + i] - 1) * stride[i] + 1
+        edges.append((overlap - low, x.shape[1 + i] + low - spread, stride[i] - 1))
+    holed = lax.pad(dy, np.zeros((), dy.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+    reversed_kernel = jnp.flip(kernel, range(len(window)))
+    ones = (1,) * len(window)
+    return _on_cpu(holed, reversed_kernel, ones, ((0, 0),) * len(window), dilation).astype(x.dtype)
 
 
 # A rule of its own because it is linear in `x` and in `dy`: derivatives of any order stay cheap.
@@ -105,8 +136,8 @@ def _kernel_gradient_forward(x: Array, dy: Array, *static: Any) -> tuple[Array, 
 
 def _kernel_gradient_backward(*arguments: Any) -> tuple[Array, Array]:
     _, _, *geometry, (x, dy), cotangent = arguments
-    _, pull = jax.vjp(lambda x: _sum_of_taps(x, cotangent, *geometry), x)
-    return pull(dy)[0], _on_cpu(x, cotangent, *geometry).astype(dy.dtype)
+    dx = _input_gradient(dy, cotangent, x, *geometry)
+    return dx, _on_cpu(x, cotangent, *geometry).astype(dy.dtype)
 
 
 _kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
@@ -176,11 +207,22 @@ def _padded(
     padding: str | tuple[tuple[int, int], ...],
     dilation: tuple[int, ...],
 ) -> Array:
-    if isinstance(padding, str):
-        reach = [d * (w - 1) + 1 for w, d in zip(window, dilation)]
-        padding = lax.padtype_to_pads(x.shape[1:-1], reach, stride, padding)
+    padding = _edges(x.shape[1:-1], window, stride, padding, dilation)
     edges = [(0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)]
     return lax.pad(x, np.zeros((), x.dtype), edges)
+
+
+def _edges(
+    sizes: Sequence[int],
+    window: Sequence[int],
+    stride: tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
+) -> Sequence[tuple[int, int]]:
+    if not isinstance(padding, str):
+        return padding
+    reach = [d * (w - 1) + 1 for w, d in zip(window, dilation)]
+    return lax.padtype_to_pads(sizes, reach, stride, padding)
 
 
 def _at_tap(

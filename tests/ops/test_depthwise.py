@@ -11,6 +11,7 @@ CASES = [
     ((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),
     ((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1)),
     ((5, 5), (2, 2), "SAME", (1, 1)),
+    ((5, 4), (3, 2), ((0, 3), (5, 0)), (1, 2)),
     ((3, 2), (1, 3), ((2, 0), (0, 1)), (2, 1)),
     ((3, 3), (2, 2), "VALID", (2, 2)),
 ]
@@ -71,8 +72,9 @@ def test_gradients_match_those_of_xlas_convolution(window, stride, padding, dila
         np.testing.assert_allclose(got, want, atol=1e-4)
 
 
-def test_second_derivatives_match_those_of_xlas_convolution():
-    x, kernel = draw((3, 2), (1, 5, 4, 2))
+@pytest.mark.parametrize("window", [(3, 2), (5, 3)], ids=str)
+def test_second_derivatives_match_those_of_xlas_convolution(window):
+    x, kernel = draw(window, (1, 6, 4, 2))
     options = {"stride": (2, 1), "padding": ((1, 1), (0, 1)), "dilation": (1, 1)}
 
     def steepness(convolve):

@@ -31,8 +31,8 @@ FIELDS = {
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`model=gated_pixel_cnn`, `epochs=20`, `smoke`."""
-    options = parse_arg(arg, model="gated_pixel_cnn", epochs=20, smoke=False)
+    """`model=gated_pixel_cnn`, `epochs=40`, `smoke`."""
+    options = parse_arg(arg, model="gated_pixel_cnn", epochs=40, smoke=False)
     if options.model not in FIELDS:
         raise ValueError(f"--config: model={options.model!r}; one of {[*FIELDS]}.")
     config = ConfigDict()

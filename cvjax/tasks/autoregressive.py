@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import clu.metrics
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from cvjax.image.augment import example_keys
@@ -29,7 +30,8 @@ class Autoregression:
 
     log p(image) is the sum over pixels of log p(pixel | pixels before it), exact, so that the
     probabilities of all images sum to 1. Batches hold `image` [B, H, W, C] in [0, 1], without mean
-    and std. The model returns `parameters` [B, H, W, P] of its pixels' `distribution`
+    and std, and `label` [B] where the model has `condition_classes`: then it is log p(image | label)
+    (van den Oord et al. 2016b, equation 3). The model returns `parameters` [B, H, W, P] of its pixels' `distribution`
     (`cvjax.models.generators.pixel_cnn`).
 
     Evaluation draws binary images by keys made of each image: the same figure whatever the batch.
@@ -52,13 +54,13 @@ class Autoregression:
         """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).
 
         Raises:
-            ValueError: if image shapes disagree.
+            ValueError: if image shapes, or the number of classes it is given, disagree.
         """
         check_image_shape(self.model, info)
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...}."""
-        return fresh_variables(self.model, rng, batch["image"])
+        return fresh_variables(self.model, rng, batch["image"], *self._label(batch))
 
     def loss(
         self,
@@ -97,10 +99,16 @@ class Autoregression:
         )
 
     def sample(self, variables: Tree, key: Key[Array, ""], count: int) -> dict[str, Array]:
-        """`count` pictures, value by value from the corner, with caches where the model has
-        them."""
+        """`count` pictures, value by value from the corner, with caches where the model has them.
+
+        Where the model is given labels, these are 0, 1, 2 ... in turn.
+        """
         sampler = sample_cached if hasattr(self.model, "step") else sample_plain
-        return {"image": sampler(self.model, variables, key, count)}
+        classes = getattr(self.model, "condition_classes", 0)
+        if not classes:
+            return {"image": sampler(self.model, variables, key, count)}
+        label = jnp.arange(count) % classes
+        return {"image": sampler(self.model, variables, key, count, label), "label": label}
 
     def _nll(
         self,
@@ -113,8 +121,13 @@ class Autoregression:
         # The image's keys are split as `cvjax.tasks.vae` does: both see the same binary images.
         image_keys, _ = jax.vmap(jax.random.split, out_axes=1)(keys)
         image = binarize(image_keys, batch["image"], self.binarize)
-        outputs, _ = self.model.apply(variables, image, train=rngs is not None, rngs=rngs)
+        told = self._label(batch)
+        outputs, _ = self.model.apply(variables, image, *told, train=rngs is not None, rngs=rngs)
         return -self.model.distribution.log_prob(outputs["parameters"], image).sum(axis=(1, 2))
+
+    def _label(self, batch: Tree) -> tuple[Array, ...]:
+        """What the model gets behind the image."""
+        return (batch["label"],) if getattr(self.model, "condition_classes", 0) else ()
 
     @property
     def _dims(self) -> int:

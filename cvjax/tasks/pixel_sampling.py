@@ -13,23 +13,29 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 Tree = Mapping[str, Any]
 
 
 def sample_plain(
-    model: nn.Module, variables: Tree, key: Key[Array, ""], count: int
+    model: nn.Module,
+    variables: Tree,
+    key: Key[Array, ""],
+    count: int,
+    label: Int[Array, " n"] | None = None,
 ) -> Float[Array, "n h w c"]:
     """`count` pictures in [0, 1], by H W passes through the network, or H W C of them.
 
     `model` returns ({"parameters": [B, H, W, P]}, ...) and has `image_shape` and `distribution`.
+    `label`: for a model that is given the classes.
     """
     _, columns, groups = _sizes(model)
+    told = () if label is None else (label,)
 
     def draw(index: Array, image: Array) -> Array:
         row, column, group = _place(index, columns, groups)
-        outputs, _ = model.apply(variables, image, train=False)
+        outputs, _ = model.apply(variables, image, *told, train=False)
         parameters = outputs["parameters"][:, row, column]
         return _drawn(model, key, index, parameters, image, (row, column, group))
 
@@ -37,20 +43,25 @@ def sample_plain(
 
 
 def sample_cached(
-    model: nn.Module, variables: Tree, key: Key[Array, ""], count: int
+    model: nn.Module,
+    variables: Tree,
+    key: Key[Array, ""],
+    count: int,
+    label: Int[Array, " n"] | None = None,
 ) -> Float[Array, "n h w c"]:
     """As `sample_plain`, for models with `start_row` and `step` (`pixel_cnn`): about one pass."""
     rows, columns, groups = _sizes(model)
+    told = () if label is None else (label,)
     blank = _blank(model, count)
 
     def whole(image: Array) -> Any:
-        return model.apply(variables, image, train=False, mutable=["cache"])[1]
+        return model.apply(variables, image, *told, train=False, mutable=["cache"])[1]
 
     cache = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(whole, blank))
 
     def draw_row(row: Array, state: tuple[Array, Tree]) -> tuple[Array, Tree]:
         image, cache = state
-        start = (image, row)
+        start = (image, row, *told)
         _, cache = model.apply(
             {**variables, **cache}, *start, method="start_row", mutable=["cache"]
         )
@@ -58,8 +69,9 @@ def sample_cached(
         def draw(index: Array, state: tuple[Array, Tree]) -> tuple[Array, Tree]:
             image, cache = state
             _, column, group = _place(index, columns, groups)
+            at = (image, row, column, *told)
             parameters, cache = model.apply(
-                {**variables, **cache}, image, row, column, method="step", mutable=["cache"]
+                {**variables, **cache}, *at, method="step", mutable=["cache"]
             )
             index = row * columns * groups + index
             return _drawn(model, key, index, parameters, image, (row, column, group)), cache

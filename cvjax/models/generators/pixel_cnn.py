@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from cvjax.nn.masked_conv import MaskedConv, Position, shifted_down
 from cvjax.nn.pixel_model import PixelModel
@@ -101,10 +101,14 @@ class PixelCNN(MaskedModel):
 class GatedPixelCNN(MaskedModel):
     """A stack that sees rows above and one that sees its own row, gated (2016b, figure 2).
 
-    Fields and methods as `MaskedModel` says.
+    Fields and methods as `MaskedModel` says. `condition_classes`: where it is not 0, every gate and
+    what it lets through get a bias of the image's label (equation 4), so that the probabilities are
+    those given the label; the methods then take it as `label` [B].
     Differs from the paper: the vertical stack reads the image shifted down by a row, which is the
     same as a mask that leaves the row out.
     """
+
+    condition_classes: int = 0
 
     def setup(self) -> None:
         twice, half = 2 * self.width, self.window // 2
@@ -121,50 +125,82 @@ class GatedPixelCNN(MaskedModel):
             for i in range(self.depth)
         ]
         self.out = [self._conv(self.width, 1, "B") for _ in range(self.depth)]
+        if self.condition_classes:
+            self.class_above = [self._of_class(twice) for _ in range(self.depth)]
+            self.class_along = [self._of_class(twice) for _ in range(self.depth)]
         self._last_layers()
 
     def __call__(
-        self, image: Float[Array, "b h w c"], *, train: bool
+        self, image: Float[Array, "b h w c"], label: Int[Array, " b"] | None = None, *, train: bool
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """({`parameters` [B, H, W, P]}, {})."""
-        from_above = self._from_above(2 * image - 1, None, train=train)
+        from_above = self._from_above(2 * image - 1, None, label, train=train)
         if self.is_mutable_collection("cache") and not self.is_initializing():
             for i, part in enumerate(from_above):
                 self.put_variable("cache", f"from_above{i}", jnp.zeros_like(part[:, :1]))
-        parameters = self._along_row(2 * image - 1, from_above, None, train=train)
+        parameters = self._along_row(2 * image - 1, from_above, None, label, train=train)
         return {"parameters": parameters}, {}
 
-    def start_row(self, image: Float[Array, "b h w c"], row: Array) -> None:
+    def start_row(
+        self, image: Float[Array, "b h w c"], row: Array, label: Int[Array, " b"] | None = None
+    ) -> None:
         """Computes what a row gets from the rows above it, into the cache."""
-        for i, part in enumerate(self._from_above(2 * image - 1, (row, 0))):
+        for i, part in enumerate(self._from_above(2 * image - 1, (row, 0), label)):
             self.put_variable("cache", f"from_above{i}", part)
 
     def step(
-        self, image: Float[Array, "b h w c"], row: Array, column: Array
+        self,
+        image: Float[Array, "b h w c"],
+        row: Array,
+        column: Array,
+        label: Int[Array, " b"] | None = None,
     ) -> Float[Array, "b p"]:
         """The parameters of one pixel, of an image whose earlier values are drawn."""
         rows = [self.get_variable("cache", f"from_above{i}") for i in range(self.depth)]
         from_above = [lax.dynamic_slice_in_dim(part, column, 1, axis=2) for part in rows]
-        return self._along_row(2 * image - 1, from_above, (row, column))[:, 0, 0]
+        return self._along_row(2 * image - 1, from_above, (row, column), label)[:, 0, 0]
 
-    def _from_above(self, image: Array, at: Position | None, *, train: bool = False) -> list[Array]:
+    def _of_class(self, width: int) -> nn.Embed:
+        return nn.Embed(self.condition_classes, width, dtype=self.dtype)
+
+    def _told(self, x: Array, by_class: str, layer: int, label: Array | None) -> Array:
+        """`x` [B, h, w, 2 width] with the layer's bias of the class, where there are classes."""
+        if not self.condition_classes:
+            return x
+        if label is None:
+            raise ValueError(
+                "gated_pixel_cnn: model.condition_classes is set, so every example needs its label."
+            )
+        return x + getattr(self, by_class)[layer](label)[:, None, None]
+
+    def _from_above(
+        self, image: Array, at: Position | None, label: Array | None, *, train: bool = False
+    ) -> list[Array]:
         """What each layer of the row's stack gets from the other, [B, h, W, 2 width]."""
         x, found = shifted_down(image), []
         for i, (conv, across) in enumerate(zip(self.vertical, self.across)):
             whole = image.shape[2] if i == 0 and at is not None else None
             y = conv(x, at, width=whole)
             found.append(across(y))
+            y = self._told(y, "class_above", i, label)
             x = self.drop(_gated(y), deterministic=not train)
         return found
 
     def _along_row(
-        self, image: Array, from_above: list[Array], at: Position | None, *, train: bool = False
+        self,
+        image: Array,
+        from_above: list[Array],
+        at: Position | None,
+        label: Array | None,
+        *,
+        train: bool = False,
     ) -> Array:
         x = None
-        for conv, out, above in zip(self.horizontal, self.out, from_above):
+        for i, (conv, out, above) in enumerate(zip(self.horizontal, self.out, from_above)):
             first = x is None
             y = conv(image, at, width=None if at is None else 1) if first else conv(x, at)
-            y = out(self.drop(_gated(y + above), deterministic=not train))
+            y = self._told(y + above, "class_along", i, label)
+            y = out(self.drop(_gated(y), deterministic=not train))
             # The first layer adds nothing to the image itself, which would show every value.
             x = y if first else x + y
         return self._parameters(x)

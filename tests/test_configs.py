@@ -17,7 +17,8 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 # Variants besides the default that take another path through the code.
 VARIANTS = {
     "autoencoder_fashion_mnist": ["variant=scratch"],
-    "pixelcnn_digits": ["model=row_lstm", "model=made"],
+    "pix2pix_scenes": ["use=masked", "use=low_resolution", "use=edges", "use=semantic"],
+    "pixelcnn_digits": ["model=row_lstm", "model=made", "conditional"],
     "vae_digits": ["conditional"],
     "lenet_digits": ["variant=paper"],
     "localization_scenes": ["landmarks"],
@@ -38,6 +39,7 @@ FIGURES = {
     "cycle_gan": "cycle_loss",
     "gan": "generator_loss",
     "pix2pix": "generator_loss",
+    "super_resolution": "content_loss",
     "vae": "bits_per_dim",
 }
 # One from bundled data and one from stand-in data; the others smoke with the slow tests.

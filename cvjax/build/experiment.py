@@ -4,6 +4,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from cvjax.build.content import content_network_of
 from cvjax.build.data import AbsentSource, normalisation_of, preview_of, source, view_of
 from cvjax.build.evaluations import asked, evaluator_of, with_views
 from cvjax.build.features import cached_features, feature_picture
@@ -30,6 +31,7 @@ from cvjax.tasks.gan import GAN
 from cvjax.tasks.image_translation import CycleGAN, Pix2Pix
 from cvjax.tasks.localization import Localization
 from cvjax.tasks.multibox_detection import MultiBoxDetection
+from cvjax.tasks.super_resolution import SuperResolution
 from cvjax.tasks.two_stage_detection import TwoStageDetection
 from cvjax.tasks.vae import VAETask
 from cvjax.tasks.yolo import Yolo
@@ -47,6 +49,7 @@ TASKS = {
     "localization": Localization,
     "multibox_detection": MultiBoxDetection,
     "pix2pix": Pix2Pix,
+    "super_resolution": SuperResolution,
     "two_stage_detection": TwoStageDetection,
     "vae": VAETask,
     "yolo": Yolo,
@@ -72,7 +75,7 @@ def complete(config: ConfigDict) -> ConfigDict:
     fill_defaults(config.train, TrainOptions)
     for entry in config.evals.values():
         fill_defaults(entry, EvalOptions)
-    fill_defaults(config.task, named(TASKS, config.task, "task"), skip=("model",))
+    fill_defaults(config.task, named(TASKS, config.task, "task"), skip=("model", "content_network"))
     fill_model(config.model)
     return config
 
@@ -146,7 +149,8 @@ def experiment(
     }
     model = model_of(plain(config.model), train_source.info)
     fields = {name: value for name, value in plain(config.task).items() if name != "name"}
-    task = make_options(task_class, fields, "task", model=model)
+    parts = {"model": model, **content_network_of(task_class, fields)}
+    task = make_options(task_class, fields, "task", **parts)
     if optim.accumulate > 1 and getattr(task, "reduction", "mean") == "sum":
         raise ConfigError(
             f"optim.accumulate={optim.accumulate} averages over micro-batches, which is not the "

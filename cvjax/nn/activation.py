@@ -63,14 +63,17 @@ class PReLU(nn.Module):
     """x where it is positive, else slope * x, with a learnt slope per channel.
 
     (He et al. 2015, https://arxiv.org/abs/1502.01852, section 2.1, which starts at 0.25 and
-    leaves the slopes out of weight decay: `optim.decay_exempt=(".*/slope",)`.)
+    leaves the slopes out of weight decay: `optim.decay_exempt=(".*/slope",)`.) `shared`: one slope
+    for all channels.
     """
 
     initial_slope: float = 0.25
+    shared: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         init = nn.initializers.constant(self.initial_slope)
-        slope = self.param("slope", init, (x.shape[-1],), jnp.float32)
+        slopes = 1 if self.shared else x.shape[-1]
+        slope = self.param("slope", init, (slopes,), jnp.float32)
         slope = slope.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
         return jnp.where(x >= 0, x, slope * x)

@@ -17,6 +17,7 @@ from cvjax.metrics.classification import Mean
 from cvjax.ops.image_range import to_signed, to_unsigned
 from cvjax.ops.latent import PRIORS, draw_latent, lerp, slerp
 from cvjax.tasks.fresh_variables import fresh_variables
+from cvjax.tasks.training_pass import training_pass
 
 Tree = Mapping[str, Any]
 
@@ -105,24 +106,25 @@ class GAN:
         latent_key, mix_key = jax.random.split(rngs["noise"])
         latent = draw_latent(latent_key, len(image), self.model.latent_dim, prior=self.prior)
         terms = LOSSES[self.loss_name]
+        apply = partial(training_pass, self.model, rngs=rngs)
 
-        fake, after_generator = self._apply(variables, "generate", latent, label, rngs)
+        fake, after_generator = apply(variables, "generate", latent, label)
         variables = {**variables, **after_generator}
         shown = jax.lax.stop_gradient(fake)
-        real_scores, after_real = self._apply(variables, "discriminate", image, label, rngs)
+        real_scores, after_real = apply(variables, "discriminate", image, label)
         variables = {**variables, **after_real}
-        fake_scores, after_fake = self._apply(variables, "discriminate", shown, label, rngs)
+        fake_scores, after_fake = apply(variables, "discriminate", shown, label)
         # The same forward pass as the line above, which the compiler does once; what differs is
         # what the gradient may reach.
         judge = {**variables, "params": discriminator_held(variables["params"])}
-        judged, _ = self._apply(judge, "discriminate", fake, label, rngs)
+        judged, _ = apply(judge, "discriminate", fake, label)
 
         discriminator = mean(terms.real(real_scores), valid) + mean(terms.fake(fake_scores), valid)
         figures = {}
         if self.gradient_penalty:
             figures["gradient_penalty"] = mean(
                 gradient_penalty(
-                    lambda x: self._apply(variables, "discriminate", x, label, rngs)[0],
+                    lambda x: apply(variables, "discriminate", x, label)[0],
                     mix_key,
                     image,
                     shown,
@@ -202,15 +204,6 @@ class GAN:
             real_score=Mean.of(lambda real_score, **_: real_score),
             fake_score=Mean.of(lambda fake_score, **_: fake_score),
         )
-
-    def _apply(self, variables: Tree, method: str, *inputs: Any) -> tuple[Array, dict[str, Any]]:
-        """(output, the collections that changed) of a method of the model in training."""
-        *inputs, rngs = inputs
-        collections = [name for name in variables if name != "params"]
-        output, mutated = self.model.apply(
-            variables, *inputs, train=True, rngs=rngs, mutable=collections, method=method
-        )
-        return output, dict(mutated)
 
 
 def discriminator_held(params: Tree) -> dict[str, Any]:

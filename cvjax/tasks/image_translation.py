@@ -14,9 +14,11 @@ from cvjax.image.conditions import CONDITIONS
 from cvjax.losses.adversarial import LOSSES
 from cvjax.losses.classification import mean
 from cvjax.metrics.classification import Mean
+from cvjax.metrics.image_quality import psnr, ssim
 from cvjax.ops.image_pool import empty_pool, exchange
 from cvjax.ops.image_range import to_signed, to_unsigned
 from cvjax.tasks.gan import discriminator_held
+from cvjax.tasks.training_pass import training_pass
 
 Tree = Mapping[str, Any]
 
@@ -110,14 +112,18 @@ class Pix2Pix:
         condition = self.conditions(rngs["noise"], batch)
         terms = LOSSES[self.loss_name]
 
-        fake, after = _apply(self.model, variables, "translate", condition, rngs=rngs)
+        fake, after = training_pass(self.model, variables, "translate", condition, rngs=rngs)
         variables, mutated = {**variables, **after}, {**after}
-        real, after = _apply(self.model, variables, "discriminate", condition, image, rngs=rngs)
+        real, after = training_pass(
+            self.model, variables, "discriminate", condition, image, rngs=rngs
+        )
         variables, mutated = {**variables, **after}, {**mutated, **after}
         shown = jax.lax.stop_gradient(fake)
-        made, after = _apply(self.model, variables, "discriminate", condition, shown, rngs=rngs)
+        made, after = training_pass(
+            self.model, variables, "discriminate", condition, shown, rngs=rngs
+        )
         judge = {**variables, "params": discriminator_held(variables["params"])}
-        judged, _ = _apply(self.model, judge, "discriminate", condition, fake, rngs=rngs)
+        judged, _ = training_pass(self.model, judge, "discriminate", condition, fake, rngs=rngs)
 
         figures = {
             "discriminator_loss": 0.5
@@ -132,7 +138,8 @@ class Pix2Pix:
     def predict(
         self, variables: Tree, batch: Tree, rngs: Mapping[str, Array] | None = None
     ) -> dict[str, Array]:
-        """`translated` [B, H, W, C] in [0, 1], and by example `l1` and `psnr` against the image.
+        """`translated` [B, H, W, C] in [0, 1], and by example `l1`, `psnr` and `ssim` against the
+        image.
 
         The conditions' random parts are rngs["noise"]'s, without it those of a fixed key.
         """
@@ -142,7 +149,8 @@ class Pix2Pix:
         return {
             "translated": translated,
             "l1": jnp.abs(error).mean(axis=(1, 2, 3)),
-            "psnr": -10 * jnp.log10(jnp.square(error).mean(axis=(1, 2, 3))),
+            "psnr": psnr(translated, batch["image"]),
+            "ssim": ssim(translated, batch["image"]),
         }
 
     def translation(self, variables: Tree, key: Key[Array, ""], batch: Tree) -> dict[str, Array]:
@@ -156,9 +164,12 @@ class Pix2Pix:
         return {"image": jnp.stack([seen, made, target], axis=1)}
 
     def metrics(self) -> type[clu.metrics.Collection]:
-        """`l1`, mean absolute error of values in [0, 1]; `psnr` in dB, mean over images."""
+        """`l1`, mean absolute error of values in [0, 1]; `psnr` in dB, `ssim`, means over images
+        (`cvjax.metrics.image_quality`)."""
         return clu.metrics.Collection.create(
-            l1=Mean.of(lambda l1, **_: l1), psnr=Mean.of(lambda psnr, **_: psnr)
+            l1=Mean.of(lambda l1, **_: l1),
+            psnr=Mean.of(lambda psnr, **_: psnr),
+            ssim=Mean.of(lambda ssim, **_: ssim),
         )
 
     def _translated(self, variables: Tree, condition: Array) -> Float[Array, "b h w c"]:
@@ -321,17 +332,6 @@ class CycleGAN:
 
         back = translate(translate(to_signed(image), "a"), "b")
         return condition, translate(condition, "b"), back
-
-
-def _apply(
-    model: nn.Module, variables: Tree, method: str, *inputs: Any, rngs: Mapping[str, Array]
-) -> tuple[Array, dict[str, Any]]:
-    """(output, the collections that changed) of a method of the model in training."""
-    collections = [name for name in variables if name != "params"]
-    output, mutated = model.apply(
-        variables, *inputs, train=True, rngs=rngs, mutable=collections, method=method
-    )
-    return output, dict(mutated)
 
 
 def _places(values: Float[Array, "b p q"]) -> Float[Array, " b"]:

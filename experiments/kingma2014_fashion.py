@@ -1,4 +1,4 @@
-"""A variational autoencoder's bound on Fashion-MNIST, and how much tighter it gets with more latents
+"""A variational autoencoder's bound on Fashion-MNIST, and how much tighter more latents make it
 (Kingma and Welling 2014, https://arxiv.org/abs/1312.6114; Burda et al. 2016,
 https://arxiv.org/abs/1509.00519).
 

@@ -1,5 +1,5 @@
-"""Exact likelihoods pixel by pixel beside a VAE's bounds, on the same binary digits (van den Oord et
-al. 2016, https://arxiv.org/abs/1601.06759, table 4, where PixelCNN and PixelRNN pass every model
+"""Exact likelihoods pixel by pixel beside a VAE's bounds, on the same binary digits (van den Oord
+et al. 2016, https://arxiv.org/abs/1601.06759, table 4, where PixelCNN and PixelRNN pass every model
 with latents on binarised MNIST; Kingma and Welling 2014).
 
 scikit-learn's 1,797 scans at 16x16, cut at a half; 360 of them are the test images. A VAE's ELBO is

@@ -7,9 +7,9 @@ adversarial weight of 0.001 and Adam at 1e-4 (SRGAN). Narrower, with 4 blocks, a
 few steps; `width=64,blocks=16,size=96` is the paper's network.
 
     python launch.py --config configs/generation/srgan_scenes.py --workdir runs/srgan
-    ... --config configs/generation/srgan_scenes.py:variant=srresnet              # first stage alone
-    ... --config configs/generation/srgan_scenes.py:content=fetch:squeezenet1_1   # features' loss
-    ... --config configs/generation/srgan_scenes.py:content=vgg19-dcbb9e9d.pth    # the paper's VGG54
+    ... --config configs/generation/srgan_scenes.py:variant=srresnet            # first stage alone
+    ... --config configs/generation/srgan_scenes.py:content=fetch:squeezenet1_1 # features' loss
+    ... --config configs/generation/srgan_scenes.py:content=vgg19-dcbb9e9d.pth  # the paper's
 
 `content=` is what the second stage's content loss looks at: pixels, or a finished network's
 features, for which the paper has VGG-19's (torchvision's file of weights).

@@ -30,8 +30,9 @@ class Autoregression:
 
     log p(image) is the sum over pixels of log p(pixel | pixels before it), exact, so that the
     probabilities of all images sum to 1. Batches hold `image` [B, H, W, C] in [0, 1], without mean
-    and std, and `label` [B] where the model has `condition_classes`: then it is log p(image | label)
-    (van den Oord et al. 2016b, equation 3). The model returns `parameters` [B, H, W, P] of its pixels' `distribution`
+    and std. Where the model has `condition_classes`, they hold `label` [B] too, and it is
+    log p(image | label) (van den Oord et al. 2016, https://arxiv.org/abs/1606.05328, equation 3).
+    The model returns `parameters` [B, H, W, P] of its pixels' `distribution`
     (`cvjax.models.generators.pixel_cnn`).
 
     Evaluation draws binary images by keys made of each image: the same figure whatever the batch.

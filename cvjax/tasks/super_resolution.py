@@ -42,7 +42,7 @@ class ContentNetwork:
 
 @dataclass(frozen=True)
 class SuperResolution:
-    """What SRResNet and SRGAN (Ledig et al. 2017, https://arxiv.org/abs/1609.04802) are trained for.
+    """What SRResNet and SRGAN (Ledig et al. 2017, https://arxiv.org/abs/1609.04802) train for.
 
     Batches hold `image` [B, H, W, C] in [0, 1], the large pictures; data.mean and data.std stay
     unset. The small ones are made of them by bicubic interpolation with antialiasing. The loss is

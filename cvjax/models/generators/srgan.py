@@ -117,7 +117,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Eight 3x3 convolutions, 64 to 512 channels, every second one of stride 2; two dense layers."""
+    """Eight 3x3 convolutions, 64 to 512 channels, every second of stride 2; two dense layers."""
 
     width: int
     dtype: Any = jnp.float32

@@ -11,9 +11,10 @@ adversarial networks", https://arxiv.org/abs/1511.06434, with its Adam (learning
 `judge=` is the workdir of configs/classification/cnn_fashion_mnist.py; `features=` a network whose
 features make distances, precision and recall at the end, of 2,000 pictures a side. 898,304
 parameters. Measured with `judge=runs/fashion,steps=6000` (the judge has 92.98%) on one H200 in 1.4
-minutes: 5,000 samples are named with a mean confidence of 0.788, classes between 6.3% and 14.8% of them (entropy
-0.986 of 1); 0.694 after 2,000 steps and 0.758 after 4,000, so still rising. The default 10,000
-steps have not been measured. On 2 cores of that machine's Intel Xeon a step took 0.1 s.
+minutes: 5,000 samples are named with a mean confidence of 0.788, classes between 6.3% and 14.8% of
+them (entropy 0.986 of 1); 0.694 after 2,000 steps and 0.758 after 4,000, so still rising. The
+default 10,000 steps have not been measured. On 2 cores of that machine's Intel Xeon a step took
+0.1 s.
 """
 
 from ml_collections import ConfigDict

@@ -41,6 +41,14 @@ def test_prelu_learns_a_slope_a_channel():
     np.testing.assert_array_equal(PReLU().init(jax.random.key(0), x)["params"]["slope"], 0.25)
 
 
+def test_a_shared_slope_is_one_for_all_channels():
+    x = jnp.array([[-2.0, -4.0, 3.0]])
+    prelu = PReLU(shared=True)
+    found = prelu.apply({"params": {"slope": jnp.array([0.5])}}, x)
+    np.testing.assert_allclose(found, [[-1.0, -2.0, 3.0]])
+    assert prelu.init(jax.random.key(0), x)["params"]["slope"].shape == (1,)
+
+
 def spread(kind, depth):
     """[depth, 3]: mean, variance and mean square behind every layer of a deep plain network."""
 

@@ -1,5 +1,7 @@
 """SRResNet's and SRGAN's networks have the sizes of their figure."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +38,7 @@ def test_the_discriminator_has_the_parameters_of_the_papers_figure():
     (_, scores), variables = shapes_of("srgan", 24)
     assert scores.shape == (2,)
     widths = (3, 64, 64, 128, 128, 256, 256, 512, 512)
-    by_hand = sum(conv(3, a, b) for a, b in zip(widths, widths[1:])) + 2 * sum(widths[2:])
+    by_hand = sum(conv(3, a, b) for a, b in itertools.pairwise(widths)) + 2 * sum(widths[2:])
     by_hand += conv(1, 6 * 6 * 512, 1024) + conv(1, 1024, 1)
     assert by_hand == 23_565_505
     assert count(variables["params"]["discriminator"]) == by_hand
@@ -61,6 +63,7 @@ def test_sizes_that_do_not_go_are_refused(name, size, fields, message):
         shapes_of(name, size, **fields)
 
 
+@pytest.mark.slow  # two networks to compile
 def test_bfloat16_computes_and_makes_float32_pictures_and_scores():
     model = create("srgan", width=4, blocks=1, discriminator_width=2, dtype=jnp.bfloat16)
     image = jax.random.uniform(jax.random.key(1), (2, 4, 4, 3))

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from checkpoint_files import arrays_of, assert_same_run, last_checkpoint
+from checkpoint_files import arrays_of, assert_same_run, last_checkpoint, lines_of
 from test_scale import flat
 from tiny_run import tiny_experiment
 
@@ -57,14 +57,17 @@ def test_a_killed_run_ends_where_the_uninterrupted_one_ends(nursery, tmp_path):
             assert np.any(arrays[name] != arrays[live]), name
 
 
-def train_on_one_and_two(folder: str) -> None:
-    """In a child with two devices: the same steps on one and on both."""
+DEVICES = (1, 2, 8)
+
+
+def train_on_each_mesh(folder: str) -> None:
+    """In a child with eight devices: the same steps on one, on two and on all."""
     changes = {
         **DCGAN,
         "optim": {**DCGAN["optim"], "name": "sgd", "lr": 0.01, "accumulate": 1},
         "data": {**DCGAN["data"], "batch_size": 8},
     }
-    for devices in (1, 2):
+    for devices in DEVICES:
         experiment = tiny_experiment(changes)
         setup = prepare(experiment, devices=jax.devices()[:devices])
         state = setup.init()
@@ -76,13 +79,30 @@ def train_on_one_and_two(folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_training_is_the_same_on_two_devices(nursery, tmp_path):
-    child = nursery.call("test_gan_run:train_on_one_and_two", str(tmp_path), devices=2)
+def test_training_is_the_same_on_several_devices(nursery, tmp_path):
+    child = nursery.call("test_gan_run:train_on_each_mesh", str(tmp_path), devices=max(DEVICES))
     assert child.wait() == 0, child.output
-    one, two = np.load(tmp_path / "1.npz"), np.load(tmp_path / "2.npz")
-    assert set(one) == set(two)
-    for path, value in one.items():
-        np.testing.assert_allclose(two[path], value, rtol=3e-5, atol=3e-6, err_msg=path)
+    one, *others = (np.load(tmp_path / f"{devices}.npz") for devices in DEVICES)
+    for other in others:
+        assert set(one) == set(other)
+        for path, value in one.items():
+            np.testing.assert_allclose(other[path], value, rtol=3e-5, atol=3e-6, err_msg=path)
+
+
+@pytest.mark.slow
+def test_bfloat16_trains_nearly_alike_and_keeps_float32_parameters(nursery, tmp_path):
+    exact, low = tmp_path / "exact", tmp_path / "low"
+    changes = {**DCGAN, "train": {**DCGAN["train"], "steps": 4}}
+    nursery.train(exact, changes)
+    nursery.train(low, {**changes, "model": {**DCGAN["model"], "dtype": "bfloat16"}})
+    found, expected = (
+        [line["train/loss"] for line in lines_of(run) if "train/loss" in line]
+        for run in (low, exact)
+    )
+    assert found != expected
+    np.testing.assert_allclose(found, expected, rtol=0.05, atol=0.05)
+    for path, array in arrays_of(last_checkpoint(low)).items():
+        assert array.dtype.itemsize >= 4 or array.dtype.kind != "f", path
 
 
 @pytest.mark.slow

@@ -18,6 +18,13 @@ TINY = {
         },
         "task": {"name": "autoregressive", "binarize": "dynamic"},
     },
+    "conditional_pixel_cnn": {
+        "model": {
+            "name": "gated_pixel_cnn", "image_shape": [8, 8, 1], "width": 4, "depth": 1,
+            "first_window": 3, "hidden": 4, "condition_classes": 7,
+        },
+        "task": {"name": "autoregressive", "binarize": "dynamic"},
+    },
 }  # fmt: skip
 RUN = {
     "data": {"mean": None, "std": None, "augment": {}},
@@ -61,12 +68,13 @@ def test_a_killed_run_ends_as_if_never_killed_its_pictures_too(name, nursery, tm
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 8])
 @pytest.mark.parametrize("name", TINY)
-def test_two_devices_train_and_measure_as_one(name, nursery, tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
+def test_several_devices_train_and_measure_as_one(name, devices, nursery, tmp_path):
+    one, more = tmp_path / "one", tmp_path / "more"
     nursery.train(one, changes(name))
-    nursery.train(two, changes(name), devices=2)
-    found, expected = figures(two), figures(one)
+    nursery.train(more, changes(name), devices=devices)
+    found, expected = figures(more), figures(one)
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         np.testing.assert_allclose(found[key], value, rtol=1e-4, err_msg=str(key))

@@ -8,13 +8,9 @@ import jax
 import jax.numpy as jnp
 
 import cvjax.models
-from cvjax.build.lookup import checked
-from cvjax.config import (
-    ConfigError,
-    nearest,
-)
+from cvjax.build.lookup import checked, fetched_weights
+from cvjax.config import ConfigError
 from cvjax.image.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize
-from cvjax.pretrained.fetch import WEIGHTS
 from cvjax.pretrained.origin import variables_at
 from cvjax.tasks.super_resolution import ContentNetwork
 
@@ -37,32 +33,24 @@ def content_network_of(task_class: type, section: Mapping[str, Any]) -> dict[str
         return {"content_network": None}
     mean, std, model_name = IMAGENET_MEAN, IMAGENET_STD, section["content_model"]
     if origin.startswith("fetch:"):
-        known = WEIGHTS.get(origin.removeprefix("fetch:"))
-        if known is None:
-            raise ConfigError(
-                f"task.content={origin!r}: nothing is called that.{nearest(origin[6:], WEIGHTS)}"
-            )
+        known = fetched_weights(origin, "task.content")
         mean, std, model_name = known.mean, known.std, known.model
     elif not Path(origin).expanduser().is_file():
         raise ConfigError(
             f"task.content={origin!r}: use 'pixels', 'fetch:NAME' with a name of `python -m "
             f"cvjax.pretrained list`, or a file of weights of task.content_model={model_name!r}."
         )
-    fields = {"num_classes": None}
+    fields: dict[str, Any] = {"num_classes": None}
     if cvjax.models.has_field(model_name, "hidden"):
         fields["hidden"] = None  # VGG's dense layers, most of its weights, see no map
     model = checked(lambda: cvjax.models.create(model_name, **fields))
-    shape = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    image_and_rngs = (jax.random.key(0), shape)
-    shapes, (_, features) = jax.eval_shape(
-        lambda key, x: (
-            model.init({"params": key, "dropout": key}, x, train=False),
-            model.apply(
-                model.init({"params": key, "dropout": key}, x, train=False), x, train=False
-            ),
-        ),
-        *image_and_rngs,
-    )
+
+    def once(key: Any, image: Any) -> Any:
+        variables = model.init({"params": key, "dropout": key}, image, train=False)
+        return variables, model.apply(variables, image, train=False)[1]
+
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    shapes, features = jax.eval_shape(once, jax.random.key(0), image)
     maps = [name for name, value in features.items() if len(value.shape) == 4]
     if feature not in maps:
         raise ConfigError(f"task.content_feature={feature!r}: {model_name} has {', '.join(maps)}.")

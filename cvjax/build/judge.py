@@ -10,10 +10,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 import cvjax.models
-from cvjax.config import (
-    ConfigError,
-    nearest,
-)
+from cvjax.build.lookup import fetched_weights
+from cvjax.config import ConfigError
 from cvjax.data.source import SourceInfo
 from cvjax.evaluators.generated import Judge
 from cvjax.image.normalize import normalize
@@ -36,11 +34,7 @@ def judge_of(
         names = ", ".join(f"'fetch:{name}'" for name in WEIGHTS)
         raise ConfigError(f"{field}: name a classifier's workdir, or one of {names}.")
     if origin.startswith("fetch:"):
-        known = WEIGHTS.get(origin.removeprefix("fetch:"))
-        if known is None:
-            raise ConfigError(
-                f"{field}={origin!r}: nothing is called that.{nearest(origin[6:], WEIGHTS)}"
-            )
+        known = fetched_weights(origin, field)
         model = cvjax.models.create(known.model, num_classes=known.num_classes)
         variables = variables_at(origin, known.model)
 

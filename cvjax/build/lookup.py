@@ -7,6 +7,7 @@ from cvjax.config import (
     ConfigError,
     nearest,
 )
+from cvjax.pretrained.fetch import WEIGHTS, Weights
 
 
 def named(table: Mapping[str, Any], section: Mapping[str, Any], field: str) -> Any:
@@ -21,3 +22,15 @@ def checked(make: Any) -> Any:
         return make()
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def fetched_weights(origin: str, field: str) -> Weights:
+    """What "fetch:NAME" means.
+
+    Raises:
+        ConfigError: if there are no weights of that name.
+    """
+    name = origin.removeprefix("fetch:")
+    if name not in WEIGHTS:
+        raise ConfigError(f"{field}={origin!r}: nothing is called that.{nearest(name, WEIGHTS)}")
+    return WEIGHTS[name]

@@ -29,7 +29,7 @@ def content_network_of(task_class: type, section: Mapping[str, Any]) -> dict[str
     if "content_network" not in getattr(task_class, "__dataclass_fields__", ()):
         return {}
     origin, feature = section["content"], section["content_feature"]
-    if origin == _PIXELS:
+    if origin == _PIXELS or not isinstance(origin, str):  # which the task's fields refuse
         return {"content_network": None}
     mean, std, model_name = IMAGENET_MEAN, IMAGENET_STD, section["content_model"]
     if origin.startswith("fetch:"):

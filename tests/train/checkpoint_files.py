@@ -1,6 +1,7 @@
 """What lies in a workdir, read without the code under test."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ def lines_of(workdir: Path) -> list[dict[str, Any]]:
         {name: v for name, v in json.loads(line).items() if not _is_timing(name)}
         for line in text.splitlines()
     ]
+
+
+def assert_close_arrays(
+    found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], *, rtol: float, atol: float
+) -> None:
+    """Both hold the same names, and nearly the same arrays under them."""
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=rtol, atol=atol, err_msg=name)
 
 
 def assert_same_run(workdir: Path, reference: Path) -> None:

@@ -6,7 +6,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from checkpoint_files import arrays_of, assert_same_run, last_checkpoint, lines_of
+from checkpoint_files import (
+    arrays_of,
+    assert_close_arrays,
+    assert_same_run,
+    last_checkpoint,
+    lines_of,
+)
 from test_scale import flat
 from tiny_run import tiny_experiment
 
@@ -84,9 +90,7 @@ def test_training_is_the_same_on_several_devices(nursery, tmp_path):
     assert child.wait() == 0, child.output
     one, *others = (np.load(tmp_path / f"{devices}.npz") for devices in DEVICES)
     for other in others:
-        assert set(one) == set(other)
-        for path, value in one.items():
-            np.testing.assert_allclose(other[path], value, rtol=3e-5, atol=3e-6, err_msg=path)
+        assert_close_arrays(other, one, rtol=3e-5, atol=3e-6)
 
 
 @pytest.mark.slow

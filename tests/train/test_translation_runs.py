@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from checkpoint_files import arrays_of, assert_same_run, last_checkpoint
+from checkpoint_files import arrays_of, assert_close_arrays, assert_same_run, last_checkpoint
 from test_scale import flat
 from tiny_run import tiny_experiment
 
@@ -68,9 +68,7 @@ def test_training_is_the_same_on_several_devices(name, nursery, tmp_path):
     assert child.wait() == 0, child.output
     one, *others = (np.load(tmp_path / f"{devices}.npz") for devices in DEVICES)
     for other in others:
-        assert set(one) == set(other)
-        for path, value in one.items():
-            np.testing.assert_allclose(other[path], value, rtol=1e-4, atol=1e-5, err_msg=path)
+        assert_close_arrays(other, one, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

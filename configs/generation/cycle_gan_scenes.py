@@ -9,7 +9,12 @@ Adam (learning rate 2e-4, b1 0.5, falling to 0), narrower, with 3 blocks and at 
 
 The first half of every batch is made grey (or edges, ...) and is one set, the second half the
 other. samples/samples_step_*.png: one of the first set, its translation; one of the second, and
-what comes back of it. Not measured yet beyond its smoke run.
+what comes back of it.
+
+Measured so far, of `size=32,width=8,blocks=2,steps=600` on the 500 test scenes: what comes back
+there and back again differs by 0.193 a value (of [0, 1]), translations from the true colours by
+0.217; 0.8 minutes on 2 AMD EPYC cores that others were using. Colours come, digits keep their
+places and lose their shapes: far from finished. The default 4,000 steps have not been measured.
 """
 
 from ml_collections import ConfigDict

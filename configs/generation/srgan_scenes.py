@@ -19,7 +19,7 @@ target. `psnr` and `ssim` are of the luminance without 4 pixels of border, `bicu
 
 Measured so far, of `size=48,width=24,blocks=2,steps=400,gan_steps=100` on the 500 test scenes: PSNR
 23.84 dB and SSIM 0.497 after the first stage, 23.91 dB and 0.505 after the second, where bicubic
-interpolation has 25.96 dB and 0.631: so short a training does not reach it; 1.1 and 0.7 minutes on 2
+interpolation has 25.96 dB and 0.631: so short a training falls short; 1.1 and 0.7 minutes on 2
 AMD EPYC cores that others were using. The defaults have not been measured, nor has a content loss
 of features.
 """

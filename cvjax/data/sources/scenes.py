@@ -89,6 +89,10 @@ class Scenes:
         rotation: largest turn either way, degrees.
         max_hidden: largest share of an object that later ones may cover.
         classes: the names that appear, in the order of their labels; () for all.
+        annotated: those of them that are annotated, in the order of their labels; () for all.
+            Objects of the others are painted as before and are background to every target.
+        always: every picture holds an object of one of these; of every split, or by split as
+            `num_examples`. () leaves it to chance.
         targets: what is annotated besides the boxes.
         glyphs: "digits" or "stamps".
         path: where the stamps are; "" is where packages put them.
@@ -105,6 +109,8 @@ class Scenes:
     rotation: float = 25.0
     max_hidden: float = 0.25
     classes: Sequence[str] = ()
+    annotated: Sequence[str] = ()
+    always: Sequence[str] | Mapping[str, Sequence[str]] = ()
     targets: Sequence[str] = ()
     glyphs: str = "digits"
     path: str = ""
@@ -120,10 +126,11 @@ class Scenes:
             problems.append(f"image_size={self.image_size} must be at least 16 pixels.")
         if self.channels not in (1, 3):
             problems.append(f"channels={self.channels} must be 1 or 3.")
-        if isinstance(self.num_examples, Mapping):
-            strange = [name for name in self.num_examples if name not in SPLIT_SIZES]
+        for name in ("num_examples", "always"):
+            by_split = getattr(self, name)
+            strange = set(by_split) - set(SPLIT_SIZES) if isinstance(by_split, Mapping) else ()
             if strange:
-                problems.append(f"num_examples names {strange}; splits are {list(SPLIT_SIZES)}.")
+                problems.append(f"{name} names {sorted(strange)}; splits: {list(SPLIT_SIZES)}.")
         if len(self) < 1:
             problems.append(f"num_examples={self.num_examples} must be at least 1.")
         if not (0 <= self.min_objects <= self.max_objects and self.max_objects > 0):
@@ -144,6 +151,17 @@ class Scenes:
             problems.append(f"glyphs={self.glyphs!r} must be 'digits' or 'stamps'.")
         if problems:
             raise ValueError("\n".join(f"scenes: {problem}" for problem in problems))
+        for name, asked in (("annotated", self.annotated), ("always", self._always)):
+            known = self._glyphs.class_names
+            if not set(asked) <= set(known) or len(set(asked)) < len(asked):
+                raise ValueError(
+                    f"scenes: {name}={list(asked)} must be different names out of the classes that "
+                    f"appear, {list(known)}."
+                )
+        if self._always and not self.min_objects:
+            raise ValueError(
+                f"scenes: always={list(self._always)} needs min_objects of at least 1, got 0."
+            )
         empty = [
             name
             for name, members in zip(self._glyphs.class_names, self._of_class)
@@ -157,7 +175,7 @@ class Scenes:
 
     @functools.cached_property
     def info(self) -> SourceInfo:
-        names = self._glyphs.class_names
+        names = self._annotated
         caption, keypoints = "caption" in self.targets, "keypoints" in self.targets
         return SourceInfo(
             f"scenes[{self.split}]",
@@ -176,25 +194,27 @@ class Scenes:
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         scene = self._scene(index)
-        count, limit = len(scene.objects), self.max_objects
+        shown = [i for i, thing in enumerate(scene.objects) if thing.label >= 0]
+        count, limit = len(shown), self.max_objects
         example = {
             "image": set_channels(scene.image, self.channels),
             "boxes": np.zeros((limit, 4), np.float32),
             "box_label": np.zeros(limit, np.int32),
             "box_valid": np.arange(limit) < count,
         }
-        for i, thing in enumerate(scene.objects):
+        for i, thing in enumerate(scene.objects[j] for j in shown):
             example["boxes"][i] = thing.box
             example["box_label"][i] = thing.label
         if "masks" in self.targets:
-            example["masks"] = scene.owner == np.arange(limit)[:, None, None]
+            owners = np.array([*shown, *[limit] * (limit - count)])  # nothing is owned by `limit`
+            example["masks"] = scene.owner == owners[:, None, None]
         if "semantic" in self.targets:
             labels = np.array([thing.label for thing in scene.objects] + [-1], np.int32)
             example["semantic"] = (labels + 1)[scene.owner]  # owner -1 is the last: background
         if "keypoints" in self.targets:
             example["keypoints"] = np.zeros((limit, len(KEYPOINT_NAMES), 3), np.float32)
-            for i in range(count):
-                example["keypoints"][i] = _seen_keypoints(scene, i)
+            for i, j in enumerate(shown):
+                example["keypoints"][i] = _seen_keypoints(scene, j)
         if "caption" in self.targets:
             example |= self._tokens(scene)
         return example
@@ -208,6 +228,28 @@ class Scenes:
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @functools.cached_property
+    def _annotated(self) -> tuple[str, ...]:
+        """The names of the labels 0, 1, ..."""
+        return tuple(self.annotated) or self._glyphs.class_names
+
+    @functools.cached_property
+    def _label_of_class(self) -> list[int]:
+        """The label of each class that appears, -1 where it is not annotated."""
+        labels = {name: label for label, name in enumerate(self._annotated)}
+        return [labels.get(name, -1) for name in self._glyphs.class_names]
+
+    @functools.cached_property
+    def _always(self) -> Sequence[str]:
+        always = self.always
+        return always.get(self.split, ()) if isinstance(always, Mapping) else always
+
+    @functools.cached_property
+    def _first_classes(self) -> Sequence[int]:
+        """The classes of a picture's first object, as indices into those that appear."""
+        names = self._glyphs.class_names
+        return [names.index(name) for name in self._always] or range(len(names))
 
     @functools.cached_property
     def _glyphs(self) -> GlyphSet:
@@ -258,8 +300,10 @@ class Scenes:
     def _add_object(self, scene: "_Scene", palette: Sequence[str], draws: list[float]) -> None:
         """Paints one more glyph, unless no place for it is found. `draws` are from U(0, 1)."""
         which, member, larger, turn, wider, hue, *shade = draws[:_DRAWS]
-        label = int(which * len(self._of_class))
-        members = self._of_class[label]
+        # What was not drawn or found no place is no first object: the next one is.
+        choice = range(len(self._of_class)) if scene.objects else self._first_classes
+        kind = choice[int(which * len(choice))]
+        members = self._of_class[kind]
         glyph = self._glyphs.glyphs[members[int(member * len(members))]]
         low, high = (math.log(share * self.image_size) for share in self.size)
         longer = math.exp(low + (high - low) * larger)
@@ -298,6 +342,7 @@ class Scenes:
         under[ink] = len(scene.objects)
         keypoints = drawn.keypoints + (left, top)
         box = (left, top, left + width, top + height)
+        label = self._label_of_class[kind]
         scene.objects.append(_Object(label, box, keypoints, pixels, pixels, color, longer / side))
 
     def _tokens(self, scene: "_Scene") -> dict[str, np.ndarray]:
@@ -308,32 +353,33 @@ class Scenes:
 
     @functools.cached_property
     def _word_index(self) -> dict[str, int]:
-        return {word: i for i, word in enumerate(vocabulary(self._glyphs.class_names))}
+        return {word: i for i, word in enumerate(vocabulary(self._annotated))}
 
     def _caption(self, scene: "_Scene") -> list[str]:
         """The count, the background, and the largest objects from left to right."""
-        count = len(scene.objects)
+        things = [thing for thing in scene.objects if thing.label >= 0]
+        count = len(things)
         noun = "digit" if self.glyphs == "digits" else "thing"
         words = [COUNTS[min(count, len(COUNTS) - 1)], noun if count == 1 else f"{noun}s"]
         words += ["on", "a", scene.texture, scene.color, "background", ":"]
-        areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (t.box for t in scene.objects)]
+        areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (t.box for t in things)]
         largest = sorted(range(count), key=lambda i: (-areas[i], i))[:MENTIONED]
-        largest.sort(key=lambda i: (scene.objects[i].box[0], i))
+        largest.sort(key=lambda i: (things[i].box[0], i))
         thirds = np.exp(np.interp([1 / 3, 2 / 3], [0, 1], np.log(self.size)))
         for position, i in enumerate(largest):
-            thing = scene.objects[i]
+            thing = things[i]
             if position:
                 words.append("and" if position == len(largest) - 1 else ",")
             words += ["a", SIZES[int(np.searchsorted(thirds, thing.share))]]
             words += [thing.color] * bool(thing.color)
-            words.append(self._glyphs.class_names[thing.label])
+            words.append(self._annotated[thing.label])
             words += ["at", "the", *_place(thing.box, self.image_size).split()]
         return words
 
 
 @dataclasses.dataclass
 class _Object:
-    label: int
+    label: int  # -1 where it is not annotated
     box: tuple[int, int, int, int]  # first where it was painted, at the end what is seen of it
     keypoints: np.ndarray  # [K, 2]
     pixels: int  # how many it has

@@ -1,0 +1,101 @@
+"""A new class from 20 pictures, for a RetinaNet that knows eight others: transfer in detection.
+
+RetinaNet is Lin et al. 2017, https://arxiv.org/abs/1708.02002; the recipe is that of TensorFlow's
+Object Detection API for few pictures: the trained backbone, pyramid, box head and class tower are
+kept, the class output is dropped and begins afresh, and of all variables only some train.
+
+    python launch.py --config configs/detection/retinanet_few_shot.py --workdir runs/few_shot
+
+Two stages. The first trains `configs/detection/retinanet_scenes.py` on scenes of the digits 0 to 7.
+The second gets exactly 20 scenes, each of which holds the new digit, among the eight others, which
+are not annotated any more: what it learns is to detect the new class alone, in pictures that are
+full of what it is not. It is judged on 500 scenes of all nine digits as they come. `restore.json` of
+the second stage lists what was loaded, kept fresh and ignored; `--mode=dry_run` what trains.
+
+    ...:new=9                                 # another new class
+    ...:base=runs/few_shot/stage1_base,new=9  # the second stage alone, from a base that is there
+    ...:variant=base                          # the first stage alone
+    ...:variant=head,base=...                 # only the fresh class output trains
+    ...:variant=all,base=...                  # everything trains
+    ...:variant=scratch                       # everything trains, from random weights
+
+Not measured yet.
+"""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from cvjax.config import load, parse_arg
+
+PICTURES = 20
+# The first pattern of each is what trains; what no other says is frozen.
+TRAINED = {
+    "recipe": "(class_tower|class_output|box_output)/.*",
+    "head": "class_output/.*",
+    "all": ".*",
+}
+VARIANTS = (*TRAINED, "scratch", "base")
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`variant=recipe|head|all|scratch|base`, `new=8` and `known=01234567` (digits), `base` (a
+    workdir: no first stage), `base_steps=4000`, `steps=400`, `lr`, `batch`, `seed` (of the scenes,
+    too), `smoke`."""
+    options = parse_arg(
+        arg, variant="recipe", new="8", known="01234567", base="", base_steps=4000, steps=400,
+        batch=8, lr=1e-3, seed=0, smoke=False,
+    )  # fmt: skip
+    if options.variant not in VARIANTS:
+        raise ValueError(f"--config: variant={options.variant!r}; one of {[*VARIANTS]}.")
+    if options.new in options.known or len(options.new) != 1:
+        raise ValueError(f"--config: new={options.new!r} must be a digit out of {options.known!r}.")
+    scenes = Path(__file__).with_name("retinanet_scenes.py")
+    config = load(f"{scenes}:steps={options.base_steps}{',smoke' * options.smoke}")
+    config.seed = options.seed
+    known = tuple(options.known)
+    config.data.options = dict(classes=known, seed=options.seed, num_examples={"train": 20000})
+    if options.smoke:
+        config.data.options.num_examples.update(train=8, test=8)
+    if options.variant == "base":
+        return config
+
+    data = dict(
+        options=dict(
+            classes=(*known, options.new),
+            annotated=(options.new,),
+            always={"train": (options.new,)},
+            num_examples={"train": PICTURES, "test": 8 if options.smoke else 500},
+            seed=options.seed,
+        ),
+        augment=dict(
+            mosaic=dict(p=0.5),
+            zoom=dict(scale=(0.8, 1.25)),
+            stretch=dict(),
+            translate=dict(fraction=0.2),
+            color_jitter=dict(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.5),
+        ),
+        batch_size=options.batch,
+    )
+    steps = 2 if options.smoke else options.steps
+    train = dict(steps=steps, checkpoint_every=steps)
+    optim = dict(lr=options.lr)
+    evals = dict(test=dict(split="test", every=steps))
+    if options.variant != "scratch":
+        train["init_rules"] = (("class_output/.*", None), (".*", r"\g<0>"))
+        rest = () if options.variant == "all" else ((".*", None),)
+        optim["groups"] = ((TRAINED[options.variant], {}), *rest)
+    if options.variant == "scratch" or options.base:
+        train["init_from"] = "" if options.variant == "scratch" else options.base
+        for section, fields in dict(data=data, train=train, optim=optim).items():
+            for name, value in fields.items():
+                if name in config[section]:  # else a mapping would be merged with the old one
+                    del config[section][name]
+                config[section][name] = value
+        config.evals = evals
+    else:
+        config.stages = dict(
+            stage1_base={},
+            stage2_new_class=dict(data=data, train=train, optim=optim, evals=evals),
+        )
+    return config

@@ -87,6 +87,15 @@ def run_claim(
     }
 
 
+def kept_folder(name: str, training: Training) -> Path:
+    """Where the claim keeps that run of a row with repetitions, from the repository's root.
+
+    A run may start from another one's: `init_from` is that one's folder, and its row comes first.
+    """
+    code = hashlib.sha256(_command(training).encode()).hexdigest()[:12]
+    return Path("runs") / "experiments" / name / code
+
+
 def missing_data(training: Training) -> str:
     """What the training's data source lacks and how to get it; "" where the data is there.
 
@@ -199,7 +208,7 @@ def _kept_runs(
     missing_of = functools.cache(lambda config: missing_data(Training(config)))
 
     def result_of(training: Training) -> dict[str, Any] | None:
-        place = folder / hashlib.sha256(_command(training).encode()).hexdigest()[:12]
+        place = ROOT / kept_folder(name, training)
         done = _read_json(place / _DONE)
         if not done:
             if finished_only:

@@ -9,8 +9,8 @@ kept, the class output is dropped and begins afresh, and of all variables only s
 Two stages. The first trains `configs/detection/retinanet_scenes.py` on scenes of the digits 0 to 7.
 The second gets exactly 20 scenes, each of which holds the new digit, among the eight others, which
 are not annotated any more: what it learns is to detect the new class alone, in pictures that are
-full of what it is not. It is judged on 500 scenes of all nine digits as they come. `restore.json` of
-the second stage lists what was loaded, kept fresh and ignored; `--mode=dry_run` what trains.
+full of what it is not. It is judged on 500 scenes of all nine digits as they come. `restore.json`
+of the second stage lists what was loaded, kept fresh and ignored; `--mode=dry_run` what trains.
 
     ...:new=9                                 # another new class
     ...:base=runs/few_shot/stage1_base,new=9  # the second stage alone, from a base that is there

@@ -145,6 +145,63 @@ def test_chosen_classes_are_numbered_in_their_order():
     assert counted == [(split.labels == 7).sum(), (split.labels == 1).sum()]
 
 
+def test_classes_that_are_not_annotated_are_painted_and_are_background():
+    whole, some = (
+        scenes(classes=("7", "1", "4")),
+        scenes(classes=("7", "1", "4"), annotated=("4", "7")),
+    )
+    assert some.info.class_names == ("4", "7")
+    left_out = 0
+    for i in range(30):
+        every, example = whole[i], some[i]
+        np.testing.assert_array_equal(example["image"], every["image"])
+        asked = [j for j in np.flatnonzero(every["box_valid"]) if every["box_label"][j] != 1]
+        left_out += every["box_valid"].sum() - len(asked)
+        count = len(asked)
+        np.testing.assert_array_equal(np.flatnonzero(example["box_valid"]), range(count))
+        labels = [{0: 1, 2: 0}[int(every["box_label"][j])] for j in asked]
+        np.testing.assert_array_equal(example["box_label"][:count], labels)
+        for name in ("boxes", "masks", "keypoints"):
+            np.testing.assert_array_equal(example[name][:count], every[name][asked])
+            assert not example[name][count:].any()
+        semantic = np.zeros((96, 96), int)
+        for label, j in zip(labels, asked):
+            semantic[every["masks"][j]] = label + 1
+        np.testing.assert_array_equal(example["semantic"], semantic)
+        named = {word for word in some.caption(i).split() if word.isdigit()}
+        assert named <= {some.info.class_names[label] for label in labels}
+    assert left_out > 20
+
+
+def test_every_picture_holds_a_class_that_is_always_there_in_the_splits_that_ask_for_it():
+    def counts(split, **options):
+        source = Scenes(split, image_size=64, num_examples=60, annotated=("3",), **options)
+        return np.array([source[i]["box_valid"].sum() for i in range(60)])
+
+    assert counts("train", always=("3",)).min() >= 1
+    assert counts("train", always={"train": ("3",)}).min() >= 1
+    by_chance = counts("train")
+    assert by_chance.min() == 0
+    # Of 6.5 objects a picture one in ten, or the first and one in ten of the others.
+    assert 0.4 < by_chance.mean() < 0.9 < counts("train", always=("3",)).mean() < 1.9
+    np.testing.assert_array_equal(counts("test", always={"train": ("3",)}), counts("test"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"annotated": ("7",)}, r"annotated=\['7'\] must be different names out of .*'0', '1'"),
+        ({"annotated": ("1", "1")}, r"annotated=\['1', '1'\]"),
+        ({"always": ("7",)}, r"always=\['7'\] must be"),
+        ({"always": {"training": ("1",)}}, r"always names \['training'\]; splits: \['train'"),
+        ({"always": ("1",), "min_objects": 0}, "needs min_objects of at least 1"),
+    ],
+)
+def test_classes_that_cannot_be_annotated_or_always_there_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        Scenes("train", classes=("0", "1"), **options)
+
+
 def test_the_splits_use_every_scan_once():
     parts = [
         digit_glyphs(split, classes=(), test_fraction=0.2, validation_fraction=0.1).glyphs

@@ -3,7 +3,7 @@ https://arxiv.org/abs/1708.02002, by the recipe of TensorFlow's Object Detection
 pictures: base, box head and class tower kept, the class output fresh, chosen variables trained).
 
 The base knows the digits 0 to 7. The new one is 8 or 9, learnt from 20 pictures that each hold it,
-among others that are not annotated; the test is 500 pictures of the nine digits as they come, in
+among others that are not annotated; the test is 1000 pictures of the nine digits as they come, in
 which the new one alone is to be found. The ablations train something else, or from random weights,
 for as many steps on the same 20 pictures. Nothing is chosen on the test split: every run is
 evaluated once, at its end.

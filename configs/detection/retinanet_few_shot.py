@@ -9,7 +9,7 @@ kept, the class output is dropped and begins afresh, and of all variables only s
 Two stages. The first trains `configs/detection/retinanet_scenes.py` on scenes of the digits 0 to 7.
 The second gets exactly 20 scenes, each of which holds the new digit, among the eight others, which
 are not annotated any more: what it learns is to detect the new class alone, in pictures that are
-full of what it is not. It is judged on 500 scenes of all nine digits as they come. `restore.json`
+full of what it is not. It is judged on 1000 scenes of all nine digits as they come. `restore.json`
 of the second stage lists what was loaded, kept fresh and ignored; `--mode=dry_run` what trains.
 
     ...:new=9                                 # another new class
@@ -49,30 +49,39 @@ def get_config(arg: str = "") -> ConfigDict:
     if options.variant not in VARIANTS:
         raise ValueError(f"--config: variant={options.variant!r}; one of {[*VARIANTS]}.")
     if options.new in options.known or len(options.new) != 1:
-        raise ValueError(f"--config: new={options.new!r} must be a digit out of {options.known!r}.")
+        raise ValueError(
+            f"--config: new={options.new!r} must be one digit that is not in "
+            f"known={options.known!r}."
+        )
     scenes = Path(__file__).with_name("retinanet_scenes.py")
     config = load(f"{scenes}:steps={options.base_steps}{',smoke' * options.smoke}")
     config.seed = options.seed
+    # Digits of 12 to 30 pixels, the root of their area: large enough for strides 8 and 16.
+    config.model.update(strides=(8, 16), anchor_sizes=(14, 28))
     known = tuple(options.known)
-    config.data.options = dict(classes=known, seed=options.seed, num_examples={"train": 20000})
+    shown = dict(size=(0.3, 0.6), max_objects=4, seed=options.seed)
+    config.data.update(image_size=64, batch_size=16)
+    config.data.options = dict(**shown, classes=known, num_examples={"train": 20000})
+    config.optim.lr = 3e-3
     if options.smoke:
+        config.data.batch_size = 4
         config.data.options.num_examples.update(train=8, test=8)
     if options.variant == "base":
         return config
 
     data = dict(
         options=dict(
+            **shown,
             classes=(*known, options.new),
             annotated=(options.new,),
             always={"train": (options.new,)},
-            num_examples={"train": PICTURES, "test": 8 if options.smoke else 500},
-            seed=options.seed,
+            num_examples={"train": PICTURES, "test": 8 if options.smoke else 1000},
         ),
         augment=dict(
-            mosaic=dict(p=0.5),
             zoom=dict(scale=(0.8, 1.25)),
             stretch=dict(),
-            translate=dict(fraction=0.2),
+            translate=dict(fraction=0.15),
+            resample=dict(fill="nearest"),
             color_jitter=dict(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.5),
         ),
         batch_size=options.batch,

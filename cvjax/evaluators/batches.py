@@ -30,7 +30,8 @@ class Results:
     """What an evaluation found: numbers, arrays, the examples' count, predictions if asked for.
 
     `pictures` are to be looked at: `image` [N, H, W, C] or, row by row, [R, K, H, W, C], in [0, 1],
-    or points of the plane [N, 1, 1, 2]; `label` [N] where they have one; {} where there are none.
+    or points of the plane [N, 1, 1, 2]; `label` [N] where they have one, or the fields of boxes
+    that `cvjax.vis.boxes.draw_batch` draws; {} where there are none.
     """
 
     scalars: dict[str, float]

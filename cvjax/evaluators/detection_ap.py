@@ -29,6 +29,7 @@ from cvjax.evaluators.voc_ap import voc_ap
 DETECTED = ("detected_boxes", "detected_label", "detected_score", "detected_valid")
 TRUE = ("boxes", "box_label", "box_valid")
 OPTIONAL = ("box_ignore", "box_area", "view_matrix")
+SHOWN = 16  # pictures with what is true and what was found, for people
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class DetectionAP:
     that have objects; `share_correct` and one share for each further kind of
     `detection_errors.KINDS`. Arrays: `per_class_AP`, `per_class_voc2007_AP50`,
     `per_class_voc2010_AP50`, `per_class_recall50` [K] (NaN without objects), `errors` [K, 6] and
-    `missed` [K].
+    `missed` [K]. Pictures: the first `SHOWN` valid ones of the first batch as they are, with the
+    fields of `TRUE` and `DETECTED`; none where other processes hold a part of that batch.
 
     Attributes:
         class_names: of the labels 0 to K - 1.
@@ -88,6 +90,7 @@ class DetectionAP:
             scalars=results.scalars | scalars,
             arrays=results.arrays | arrays,
             predictions={},
+            pictures=_pictures(first or {}, results.predictions),
         )
 
     def scalar_names(self, variables: Any, batch: Batch) -> tuple[str, ...]:
@@ -138,3 +141,14 @@ class DetectionAP:
         arrays = {"per_class_AP": coco.per_class, "errors": errors.counts, "missed": errors.missed}
         arrays |= {f"per_class_{name}": values for name, values in by_class.items()}
         return scalars, arrays
+
+
+def _pictures(batch: Batch, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The batch's first valid pictures and their rows, which are the first of the split."""
+    image = batch.get("image")
+    if image is None or not getattr(image, "is_fully_addressable", True):
+        return {}
+    valid = np.asarray(batch.get("valid", np.ones(len(image), bool)))
+    shown = np.flatnonzero(valid)[:SHOWN]
+    fields = {name: rows[name][: len(shown)] for name in (*TRUE, *DETECTED)}
+    return {"image": np.asarray(image)[shown], **fields} if len(shown) else {}

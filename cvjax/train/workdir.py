@@ -14,12 +14,14 @@ import numpy as np
 from cvjax.data.source import Source
 from cvjax.evaluators.batches import Results
 from cvjax.train.writer import environment, write_json
+from cvjax.vis.boxes import draw_batch
 from cvjax.vis.grids import save_grid
 from cvjax.vis.points import points_picture
 
 CONFIG = "config.json"
 LOCK = "lock"
 _MAX_DIFFERENCES = 20
+_MAGNIFIED = 256  # pixels: pictures with boxes are drawn twice as large up to this width
 
 
 def claim_workdir(workdir: Path, config: Mapping[str, Any]) -> None:
@@ -152,7 +154,7 @@ def _write_evaluation(
 def write_pictures(
     workdir: Path, name: str, batch: Mapping[str, Any], class_names: tuple[str, ...]
 ) -> np.ndarray:
-    """Writes `samples/<name>.png`, a grid with the labels; returns the picture [H, W, 3].
+    """Writes `samples/<name>.png`, a grid with labels or boxes; returns the picture [H, W, 3].
 
     `batch["image"]` is [N, H, W, C], or [R, K, H, W, C] for R rows. [N, 1, 1, 2] are points, and
     become one picture of them all.
@@ -165,6 +167,11 @@ def write_pictures(
     path = folder / f"{name}.png"
     if images.shape[1:] == (1, 1, 2):
         picture = points_picture(images.reshape(-1, 2), batch.get("label"))
+        Image.fromarray(picture).save(path, format="PNG")
+        return picture
+    if "boxes" in batch:
+        scale = 2 if images.shape[2] <= _MAGNIFIED else 1
+        picture = draw_batch({**batch, "image": images}, class_names, scale=scale)
         Image.fromarray(picture).save(path, format="PNG")
         return picture
     columns = images.shape[1] if images.ndim == 5 else None

@@ -107,6 +107,22 @@ def test_figures_are_those_of_the_original_pictures_whatever_the_view():
         assert viewed.scalars[name] == pytest.approx(plain.scalars[name], abs=1e-6)
 
 
+def test_the_first_valid_pictures_come_with_what_is_true_and_what_was_found():
+    gold = golden()
+    batches = list(padded(gold["truth"], gold["found"], gold["image_ids"], size=10))
+    batches[0]["image"] = np.arange(10, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
+    batches[0]["valid"][[0, 4]] = False
+    pictures = evaluator().run({}, batches).pictures
+    shown = [1, 2, 3, 5, 6, 7, 8, 9]
+    assert pictures["image"][:, 0, 0, 0].tolist() == shown
+    for name in ("boxes", "box_label", "box_valid"):
+        np.testing.assert_array_equal(pictures[name], batches[0][name][shown])
+    for name in DETECTED:
+        np.testing.assert_array_equal(
+            pictures[f"detected_{name}"], batches[0][f"hidden_{name}"][shown]
+        )
+
+
 def test_the_names_of_the_scalars_are_known_before():
     gold = golden()
     batches = list(padded(gold["truth"], gold["found"], gold["image_ids"], size=14))

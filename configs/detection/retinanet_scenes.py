@@ -24,19 +24,22 @@ from cvjax.config import parse_arg
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`backbone=resnet18` (any with maps of strides 4 to 16), `steps`, `batch`, `lr`, `smoke`."""
-    options = parse_arg(arg, backbone="resnet18", steps=8000, batch=8, lr=1.5e-3, smoke=False)
+    """`backbone=resnet18` (any with maps of strides 4 to 16), `size=96` (pixels), `steps`, `batch`,
+    `lr`, `smoke`."""
+    options = parse_arg(
+        arg, backbone="resnet18", size=96, steps=8000, batch=8, lr=1.5e-3, smoke=False
+    )
     config = ConfigDict()
     config.seed = 0
-    # Digits are 6 to 33 pixels large (the root of their area; half of them below 15) and 1.5 times
-    # as tall as wide. Strides 8 to 32 with anchors from 16 pixels on, three aspects and sizes each,
-    # overlap 67% of them by an IoU of 0.5; these, of one aspect and two sizes, 98%.
+    # In 96 pixels digits are 6 to 33 large (the root of their area; half of them below 15) and 1.5
+    # times as tall as wide. Strides 8 to 32 with anchors from 16 pixels on, three aspects and sizes
+    # each, overlap 67% of them by an IoU of 0.5; these, of one aspect and two sizes, 98%.
     config.model = dict(
         name="retinanet",
         backbone=dict(name=options.backbone),
         strides=(4, 8, 16),
         extra_levels=0,
-        anchor_sizes=(9, 18, 36),
+        anchor_sizes=tuple(share * options.size for share in (3 / 32, 3 / 16, 3 / 8)),
         octave_scales=2,
         aspects=(1.5,),
         width=48,
@@ -48,7 +51,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.task = dict(name="detection", candidates=300, max_detections=30)
     config.data = dict(
         name="scenes",
-        image_size=96,
+        image_size=options.size,
         channels=3,
         batch_size=options.batch,
         mean=0.5,

@@ -18,12 +18,15 @@ from cvjax.config import parse_arg
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`backbone=resnet18` (any with maps of strides 4 to 16), `steps`, `batch`, `lr`, `smoke`."""
-    options = parse_arg(arg, backbone="resnet18", steps=8000, batch=8, lr=1.5e-3, smoke=False)
+    """`backbone=resnet18` (any with maps of strides 4 to 16), `size=96` (pixels), `steps`, `batch`,
+    `lr`, `smoke`."""
+    options = parse_arg(
+        arg, backbone="resnet18", size=96, steps=8000, batch=8, lr=1.5e-3, smoke=False
+    )
     config = ConfigDict()
     config.seed = 0
-    # Squares of 10 to 41 pixels and boxes twice as tall or as wide: 98% of the digits overlap one
-    # of them by an IoU of 0.5.
+    # In 96 pixels squares of 10 to 41 and boxes twice as tall or as wide: 98% of the digits overlap
+    # one of them by an IoU of 0.5.
     config.model = dict(
         name="ssd",
         backbone=dict(name=options.backbone),
@@ -37,7 +40,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.task = dict(name="multibox_detection", candidates=50, max_detections=30)
     config.data = dict(
         name="scenes",
-        image_size=96,
+        image_size=options.size,
         channels=3,
         batch_size=options.batch,
         mean=0.5,

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from cvjax.train.workdir import write_pictures
 from cvjax.vis.boxes import FOUND_COLOR, TRUE_COLOR, draw_batch, draw_boxes
 
 GREY = np.full((12, 14, 3), 100, np.uint8)
@@ -43,3 +45,17 @@ def test_a_batch_shows_valid_boxes_and_confident_detections_alone():
     green[:top, :width], red[:top, width:] = False, False
     assert not green.any()
     assert not red.any()
+
+
+def test_a_runs_pictures_are_drawn_with_their_boxes_where_they_have_some(tmp_path):
+    batch = {
+        "image": GREY[None], "boxes": np.array([[[1.0, 1, 11, 11]]]),
+        "box_label": np.zeros((1, 1), int), "box_valid": np.ones((1, 1), bool),
+    }  # fmt: skip
+    returned = write_pictures(tmp_path, "seen", batch, ("a",))
+    written = np.asarray(Image.open(tmp_path / "samples" / "seen.png"))
+    np.testing.assert_array_equal(returned, written)
+    np.testing.assert_array_equal(written, draw_batch(batch, ("a",), scale=2))
+    assert (written == TRUE_COLOR).all(axis=-1).any()
+    plain = write_pictures(tmp_path, "plain", {"image": GREY[None]}, ())
+    assert not (plain == TRUE_COLOR).all(axis=-1).any()

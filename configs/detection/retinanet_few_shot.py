@@ -9,10 +9,11 @@ kept, the class output is dropped and begins afresh, and of all variables only s
 Two stages. The first trains `configs/detection/retinanet_scenes.py` on scenes of the digits 0 to 7.
 The second gets exactly 20 scenes, each of which holds the new digit, among the eight others, which
 are not annotated any more: what it learns is to detect the new class alone, in pictures that are
-full of what it is not. It is judged on 1000 scenes of all nine digits as they come. `restore.json`
+full of what it is not. It is judged on 500 scenes of all nine digits as they come. `restore.json`
 of the second stage lists what was loaded, kept fresh and ignored; `--mode=dry_run` what trains.
 
     ...:new=9                                 # another new class
+    ...:alone                                 # no other digits in the pictures of the new class
     ...:base=runs/few_shot/stage1_base,new=9  # the second stage alone, from a base that is there
     ...:variant=base                          # the first stage alone
     ...:variant=head,base=...                 # only the fresh class output trains
@@ -29,9 +30,9 @@ from ml_collections import ConfigDict
 from cvjax.config import load, parse_arg
 
 PICTURES = 20
-# The first pattern of each is what trains; what no other says is frozen.
+# What trains, by variant; everything else is frozen.
 TRAINED = {
-    "recipe": "(class_tower|class_output|box_output)/.*",
+    "recipe": "(class_tower|class_output)/.*",
     "head": "class_output/.*",
     "all": ".*",
 }
@@ -39,12 +40,12 @@ VARIANTS = (*TRAINED, "scratch", "base")
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`variant=recipe|head|all|scratch|base`, `new=8` and `known=01234567` (digits), `base` (a
-    workdir: no first stage), `base_steps=4000`, `steps=400`, `lr`, `batch`, `seed` (of the scenes,
-    too), `smoke`."""
+    """`variant=recipe|head|all|scratch|base`, `new=8` and `known=01234567` (digits), `alone`,
+    `base` (a workdir: no first stage), `base_steps=3000`, `steps=600`, `lr`, `batch`, `seed` (of
+    the scenes, too), `smoke`."""
     options = parse_arg(
-        arg, variant="recipe", new="8", known="01234567", base="", base_steps=4000, steps=400,
-        batch=8, lr=1e-3, seed=0, smoke=False,
+        arg, variant="recipe", new="8", known="01234567", alone=False, base="", base_steps=3000,
+        steps=600, batch=8, lr=2e-3, seed=0, smoke=False,
     )  # fmt: skip
     if options.variant not in VARIANTS:
         raise ValueError(f"--config: variant={options.variant!r}; one of {[*VARIANTS]}.")
@@ -72,10 +73,10 @@ def get_config(arg: str = "") -> ConfigDict:
     data = dict(
         options=dict(
             **shown,
-            classes=(*known, options.new),
+            classes=(options.new,) if options.alone else (*known, options.new),
             annotated=(options.new,),
             always={"train": (options.new,)},
-            num_examples={"train": PICTURES, "test": 8 if options.smoke else 1000},
+            num_examples={"train": PICTURES, "test": 8 if options.smoke else 500},
         ),
         augment=dict(
             zoom=dict(scale=(0.8, 1.25)),

@@ -17,7 +17,7 @@ from cvjax.train.setup import batch_of_step, first_example, prepare
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/detection/retinanet_few_shot.py")
 FRESH = {"params/class_output/kernel", "params/class_output/bias"}
 TRAINED = {
-    "recipe": ("class_tower", "class_output", "box_output"),
+    "recipe": ("class_tower", "class_output"),
     "head": ("class_output",),
 }
 

@@ -5,8 +5,8 @@ pictures: base, box head and class tower kept, the class output fresh, chosen va
 The base knows the digits 0 to 7. The new one is 8 or 9, learnt from 20 pictures that each hold it,
 among others that are not annotated; the test is 500 pictures of the nine digits as they come, in
 which the new one alone is to be found. One row is of pictures that show nothing else. The ablations
-train other variables, or from random weights, for as many steps on the same 20 pictures. Nothing is chosen on the test split: every run is
-evaluated once, at its end.
+train other variables, or from random weights, for as many steps on the same 20 pictures. Nothing is
+chosen on the test split: every run is evaluated once, at its end.
 
     python -m experiments --run lin2017_retinanet_few_shot    # without --jobs: the base comes first
 """

@@ -6,16 +6,14 @@ narrow ResNet-18 without its last stage, from scratch, a pyramid of strides 4, 8
 
     python launch.py --config configs/detection/retinanet_scenes.py --workdir runs/retinanet_scenes
 
-519,028 parameters; 17 ms of processor time a picture in training, so that the 64,000 pictures of
-the command take about ten minutes of two cores that do nothing else (2 CPU cores, AMD EPYC, which
-others were using; not timed on idle ones). The command has not been run to its end. Measured, on
-the 500 test scenes:
+519,028 parameters. Measured, seed 0, 2 CPU cores (AMD EPYC): AP50 0.802 on the 500 test scenes (AP
+0.524, recall at IoU 0.5 0.91), 30 min 19 s beside other work; at the pace of the fastest tenth of
+the log's lines the 64,000 pictures would have taken 9.7 minutes. AP50 was 0.26 after 1000 steps,
+0.59 after 2000, 0.73 after 4000, 0.80 after 7000.
 
-    ...:steps=4000, after 1000 steps (8,000 pictures), the rate still at 90%:     AP50 0.257
-    ...:steps=300 --config.train.init_from=that run after 1208 steps (12,064):    AP50 0.480
-
-Nearly all that is wrong is the digit: of the best detections 51% are right, 45% are boxes with
-another digit, 4% are badly placed and none are background.
+Nearly all that is wrong is the digit: of the best detections 76% are right, 21% are boxes with
+another digit, 3% are badly placed, 0.03% are background. An 8 is found worst (AP50 0.68), a 6 best
+(0.88). `:size=128` has larger pictures, as Faster R-CNN's config has; it has not been measured.
 """
 
 from ml_collections import ConfigDict

@@ -6,10 +6,14 @@ pictures of 96 pixels with 1 to 12 digits of 10 classes.
 
     python launch.py --config configs/detection/ssd_scenes.py --workdir runs/ssd_scenes
 
-537,612 parameters; 13 ms of processor time a picture in training, so that the 64,000 pictures of
-the command take about eight minutes of two cores that do nothing else (2 CPU cores, AMD EPYC,
-which others were using). AP50 on the test scenes has not been measured yet; four scenes are
-learnt by heart in 250 steps (`tests/tasks/test_detector_overfits.py`).
+537,612 parameters. Measured, seed 0, 2 CPU cores (AMD EPYC): AP50 0.825 on the 500 test scenes (AP
+0.533, recall at IoU 0.5 0.93), 24 min 27 s beside other work; at the pace of the fastest tenth of
+the log's lines the 64,000 pictures would have taken 13.3 minutes. AP50 was 0.44 after 1000 steps,
+0.68 after 2000, 0.78 after 4000, 0.81 after 6000.
+
+Nearly all that is wrong is the digit: of the best detections 77% are right, 20% are boxes with
+another digit, 3% are badly placed, 0.1% are background. An 8 is found worst (AP50 0.70), a 5 best
+(0.90). `:size=128` has larger pictures, as Faster R-CNN's config has; it has not been measured.
 """
 
 from ml_collections import ConfigDict

@@ -22,11 +22,12 @@ from cvjax.config import parse_arg
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`backbone=resnet18` (any with maps of strides 4 to 16), `size=96` (pixels), `steps`, `batch`,
-    `lr`, `smoke`."""
+    """`backbone=resnet18` (any with maps of strides 4 to 16), `size=96` (pixels), `alpha=0.25` and
+    `gamma=2` of the focal loss, `steps`, `batch`, `lr`, `smoke`."""
     options = parse_arg(
-        arg, backbone="resnet18", size=96, steps=8000, batch=8, lr=1.5e-3, smoke=False
-    )
+        arg, backbone="resnet18", size=96, alpha=0.25, gamma=2.0, steps=8000, batch=8, lr=1.5e-3,
+        smoke=False,
+    )  # fmt: skip
     config = ConfigDict()
     config.seed = 0
     # In 96 pixels digits are 6 to 33 large (the root of their area; half of them below 15) and 1.5
@@ -46,7 +47,13 @@ def get_config(arg: str = "") -> ConfigDict:
     )
     if options.backbone == "resnet18":
         config.model.backbone.update(width=24, stage_sizes=(2, 2, 2))
-    config.task = dict(name="detection", candidates=300, max_detections=30)
+    config.task = dict(
+        name="detection",
+        alpha=options.alpha,
+        gamma=options.gamma,
+        candidates=300,
+        max_detections=30,
+    )
     config.data = dict(
         name="scenes",
         image_size=options.size,

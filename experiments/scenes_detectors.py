@@ -5,7 +5,7 @@ RetinaNet (Lin et al. 2017), SSD (Liu et al. 2016), Faster R-CNN (Ren et al. 201
 training runs; the others, of speed, size and suppression, from
 `benchmarks/results/scene_detectors_cpu.json`, which `python -m benchmarks.scene_detectors` writes
 from the checkpoints of the same runs. RetinaNet's and SSD's pictures have 96 pixels, the others'
-128: what is compared are the recipes that fit into 20 minutes of two cores, not the architectures.
+128: what is compared are recipes that fit into 20 minutes of two cores, not architectures.
 
     python -m experiments --run scenes_detectors
 """
@@ -33,6 +33,17 @@ RUNS = {
     "SSD": Run(Training("configs/detection/ssd_scenes.py"), 8),
     "Faster R-CNN": Run(Training("configs/detection/faster_rcnn_scenes.py"), 16),
     "YOLOv3": Run(Training("configs/detection/yolov3_scenes.py"), 16),
+}
+# A second recipe for each that fell short: larger pictures, because what is wrong is the digit.
+SECOND = {
+    "RetinaNet, 128 pixels": Run(
+        Training(
+            "configs/detection/retinanet_scenes.py:size=128,alpha=0.5,gamma=1",
+            ("--config.model.backbone.width=16",),
+        ),
+        8,
+    ),
+    "SSD, 128 pixels": Run(Training("configs/detection/ssd_scenes.py:size=128"), 8),
 }
 # What did not come out as claimed, and why.
 NOT_HELD: dict[str, str] = {}
@@ -125,7 +136,7 @@ CLAIM = Claim(
     statement="Four detectors learn composed scenes in 20 minutes; who is faster, and who misses",
     source="Lin et al. 2017; Liu et al. 2016; Ren et al. 2015; Redmon & Farhadi 2018; the course",
     rows=(
-        *(row for name, run in RUNS.items() for row in _rows_of(name, run)),
+        *(row for name, run in (RUNS | SECOND).items() for row in _rows_of(name, run)),
         _times("SSD's claim", "SSD", "Faster R-CNN"),
         _times("the course: Faster R-CNN is slower than YOLO", "YOLOv3", "Faster R-CNN"),
         _times("SSD's claim, of version 1", "SSD", "YOLOv3"),

@@ -41,11 +41,11 @@ VARIANTS = (*TRAINED, "scratch", "base")
 
 def get_config(arg: str = "") -> ConfigDict:
     """`variant=recipe|head|all|scratch|base`, `new=8` and `known=01234567` (digits), `alone`,
-    `base` (a workdir: no first stage), `base_steps=3000`, `steps=600`, `lr`, `batch`, `seed` (of
+    `base` (a workdir: no first stage), `base_steps=3000`, `steps=1000`, `lr`, `batch`, `seed` (of
     the scenes, too), `smoke`."""
     options = parse_arg(
         arg, variant="recipe", new="8", known="01234567", alone=False, base="", base_steps=3000,
-        steps=600, batch=8, lr=2e-3, seed=0, smoke=False,
+        steps=1000, batch=8, lr=2e-3, seed=0, smoke=False,
     )  # fmt: skip
     if options.variant not in VARIANTS:
         raise ValueError(f"--config: variant={options.variant!r}; one of {[*VARIANTS]}.")

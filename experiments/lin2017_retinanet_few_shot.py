@@ -2,14 +2,16 @@
 https://arxiv.org/abs/1708.02002, by the recipe of TensorFlow's Object Detection API for few
 pictures: base, box head and class tower kept, the class output fresh, chosen variables trained).
 
-The base knows the digits 0 to 7. The new one is 8 or 9, learnt from 20 pictures that each hold it,
-among others that are not annotated; the test is 500 pictures of the nine digits as they come, in
-which the new one alone is to be found. One row is of pictures that show nothing else. The ablations
-train other variables, or from random weights, for as many steps on the same 20 pictures. Nothing is
-chosen on the test split: every run is evaluated once, at its end.
+The base knows the digits 0 to 7. The new one is 8 or 9, learnt from 20 pictures that each hold it;
+the test is 500 pictures. Either the pictures show the new digit alone, as those of the recipe show
+nothing else that resembles what they teach, or it is among the eight others, which are not
+annotated, so that "some digit" is no answer. The ablations train other variables, or from random
+weights, for as many steps on the same 20 pictures. Every run is evaluated once, at its end.
 
     python -m experiments --run lin2017_retinanet_few_shot    # without --jobs: the base comes first
 """
+
+from typing import Any
 
 from experiments.claim import Claim, Records, Row, Training, last, training_minutes
 from experiments.runner import kept_folder
@@ -23,17 +25,20 @@ WAYS = {
     "all": "everything trained",
     "scratch": "from scratch",
 }
+SETTINGS = {",alone": "alone", "": "among others"}
 BASE = Training(f"{CONFIG}:variant=base")
+# What did not come out as claimed, and why.
+NOT_HELD: dict[str, str] = {}
 
 
-def _run(way: str, new: str) -> Training:
+def _run(way: str, setting: str, new: str) -> Training:
     base = "" if way == "scratch" else f",base={kept_folder(NAME, BASE).as_posix()}"
-    return Training(f"{CONFIG}:variant={way},new={new}{base}")
+    return Training(f"{CONFIG}:variant={way}{setting},new={new}{base}")
 
 
-def _runs(*ways: str) -> tuple[tuple[Training, ...], ...]:
+def _runs(setting: str, *ways: str) -> tuple[tuple[Training, ...], ...]:
     """One repetition for each new class."""
-    return tuple(tuple(_run(way, new) for way in ways) for new in NEW)
+    return tuple(tuple(_run(way, setting, new) for way in ways) for new in NEW)
 
 
 _ap50 = last("test/AP50")
@@ -43,15 +48,37 @@ def _gain(recipe: Records, other: Records) -> float:
     return _ap50(recipe) - _ap50(other)
 
 
-def _over(way: str, expected: float, **more: object) -> Row:
-    return Row(
-        f"the recipe over: {WAYS[way]}",
-        expected,
-        _gain,
-        repetitions=_runs("recipe", way),
-        relation="at least",
-        unit="AP50",
-        **more,
+def _row(name: str, expected: float, measure: Any, repetitions: Any, **more: Any) -> Row:
+    if name in NOT_HELD:
+        more |= {"holds": False, "note": NOT_HELD[name]}
+    fields = {"relation": "at least", "unit": "AP50", "repetitions": repetitions} | more
+    return Row(name, expected, measure, **fields)
+
+
+def _rows_of(setting: str) -> tuple[Row, ...]:
+    label = SETTINGS[setting]
+    others = tuple(way for way in WAYS if way != "recipe")
+    return (
+        _row(f"new class {label}: the recipe", 0.75, _ap50, _runs(setting, "recipe")),
+        *(
+            _row(
+                f"new class {label}: {WAYS[way]}",
+                0.0,
+                _ap50,
+                _runs(setting, way),
+                note="for comparison",
+            )
+            for way in others
+        ),
+        *(
+            _row(
+                f"new class {label}: the recipe over {WAYS[way]}",
+                0.0,
+                _gain,
+                _runs(setting, "recipe", way),
+            )
+            for way in others
+        ),
     )
 
 
@@ -59,52 +86,15 @@ CLAIM = Claim(
     statement="A trained RetinaNet learns a new class from 20 pictures, in minutes",
     source="Lin et al. 2017; the course's recipe of few pictures, on composed scenes",
     rows=(
-        Row(
-            "the base on the eight digits that it knows",
-            0.7,
-            _ap50,
-            repetitions=((BASE,),),
-            relation="at least",
-            unit="AP50",
-        ),
-        Row(
-            "the new class by the recipe",
-            0.75,
-            _ap50,
-            repetitions=_runs("recipe"),
-            relation="at least",
-            unit="AP50",
-        ),
-        Row(
-            "the new class by the recipe, no other digits in the pictures",
-            0.75,
-            _ap50,
-            repetitions=_runs("recipe,alone"),
-            relation="at least",
-            unit="AP50",
-        ),
-        Row(
-            "minutes of its training, the base's not counted",
+        _row("the base on the eight digits that it knows", 0.7, _ap50, ((BASE,),)),
+        _row(
+            "minutes of the recipe's training, the base's not counted",
             5,
             training_minutes,
-            repetitions=_runs("recipe"),
+            _runs(",alone", "recipe"),
             relation="at most",
             unit="minutes",
         ),
-        *(
-            Row(
-                f"the new class: {WAYS[way]}",
-                0.0,
-                _ap50,
-                repetitions=_runs(way),
-                relation="at least",
-                unit="AP50",
-                note="for comparison",
-            )
-            for way in ("head", "all", "scratch")
-        ),
-        _over("scratch", 0.2),
-        _over("head", 0.0),
-        _over("all", 0.0),
+        *(row for setting in SETTINGS for row in _rows_of(setting)),
     ),
 )

@@ -6,21 +6,32 @@ kept, the class output is dropped and begins afresh, and of all variables only s
 
     python launch.py --config configs/detection/retinanet_few_shot.py --workdir runs/few_shot
 
-Two stages. The first trains `configs/detection/retinanet_scenes.py` on scenes of the digits 0 to 7.
-The second gets exactly 20 scenes, each of which holds the new digit, among the eight others, which
-are not annotated any more: what it learns is to detect the new class alone, in pictures that are
-full of what it is not. It is judged on 500 scenes of all nine digits as they come. `restore.json`
-of the second stage lists what was loaded, kept fresh and ignored; `--mode=dry_run` what trains.
+Two stages. The first trains a small RetinaNet on scenes of the digits 0 to 7. The second gets
+exactly 20 scenes, each of which holds the new digit, and learns to detect that class and no other.
+With `:alone` these pictures, and the 500 of the test, show the new digit alone, as few pictures of
+a new thing do; without it, it is among the eight others, which are background now: harder, because
+"some digit" is no answer. `restore.json` of the second stage lists what was loaded, kept fresh and
+ignored; `--mode=dry_run` what trains.
 
     ...:new=9                                 # another new class
-    ...:alone                                 # no other digits in the pictures of the new class
+    ...:alone                                 # no other digits in the pictures of the new one
     ...:base=runs/few_shot/stage1_base,new=9  # the second stage alone, from a base that is there
     ...:variant=base                          # the first stage alone
     ...:variant=head,base=...                 # only the fresh class output trains
     ...:variant=all,base=...                  # everything trains
     ...:variant=scratch                       # everything trains, from random weights
 
-Not measured yet.
+Measured, one seed, 2 CPU cores (AMD EPYC) beside other work. The base: 48,000 pictures in 5.4
+minutes, AP50 0.80 on its eight digits. AP50 of the new class, 8 and 9, each learnt in a minute:
+
+    variant                      alone          among the others
+    recipe                       0.917, 0.930   0.216, 0.374
+    head                         -              0.188, 0.366
+    all                          0.886, -       0.203, 0.346
+    scratch                      0.671, -       0.097, -
+
+26 examples do not tell an 8 from other digits, whatever is trained: of the recipe's best detections
+26% are right and 73% on something else. See docs/transfer.md.
 """
 
 from pathlib import Path

@@ -28,7 +28,10 @@ WAYS = {
 SETTINGS = {",alone": "alone", "": "among others"}
 BASE = Training(f"{CONFIG}:variant=base")
 # What did not come out as claimed, and why.
-NOT_HELD: dict[str, str] = {}
+NOT_HELD = {
+    "new class among others: the recipe": "26 examples do not tell the new digit from eight "
+    "others, whatever is trained; the base, of 48,000 pictures, has 0.8"
+}
 
 
 def _run(way: str, setting: str, new: str) -> Training:

@@ -24,6 +24,7 @@ VARIANTS = {
     "localization_scenes": ["landmarks"],
     "features": ["hidden=16"],
     "resnet_cifar10": ["plain"],
+    "retinanet_few_shot": ["variant=scratch,alone"],
     "stamps": [
         "tune=top,layer_decay=0.5",
         "variant=scratch,plain",

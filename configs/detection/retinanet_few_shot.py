@@ -26,8 +26,8 @@ minutes, AP50 0.80 on its eight digits. AP50 of the new class, 8 and 9, each lea
 
     variant                      alone          among the others
     recipe                       0.917, 0.930   0.216, 0.374
-    head                         0.918, -       0.188, 0.366
-    all                          0.886, -       0.203, 0.346
+    head                         0.918, 0.929   0.188, 0.366
+    all                          0.886, 0.896   0.203, 0.346
     scratch                      0.671, 0.732   0.097, 0.097
 
 26 examples do not tell an 8 from other digits, whatever is trained: of the recipe's best detections

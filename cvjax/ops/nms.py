@@ -1,9 +1,14 @@
 """Greedy non-maximum suppression with a fixed number of outputs.
 
 Greedy order is kept exactly, without a step per box: boxes are visited by descending score in
-tiles. A tile is compared with the boxes kept so far, then with itself, where greedy selection is
-the only fixed point of "kept = alive and not overlapped by an earlier kept one" and is reached in
-as many rounds as the longest chain of suppressions. The loop ends once the outputs are full.
+tiles. A tile is compared with the boxes kept so far, piece by piece, then with itself, where greedy
+selection is the only fixed point of "kept = alive and not overlapped by an earlier kept one" and is
+reached in as many rounds as the longest chain of suppressions. The loop ends once the outputs are
+full.
+
+Where labels keep boxes apart and there is room for many outputs, boxes are visited label by label,
+so that a tile meets the kept boxes of its own labels alone; the best of all labels are chosen at
+the end. The result is the same.
 """
 
 import jax
@@ -11,6 +16,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from cvjax.ops.boxes import pairwise_iou
+
+# Boxes of a tile, and kept boxes that it meets at a time. Measured on a CPU; an accelerator wants
+# few large steps.
+_CPU_SIZES = (256, 512)
+_ACCELERATOR_SIZES = (1024, 4096)
 
 
 def nms(
@@ -20,71 +30,141 @@ def nms(
     *,
     iou_threshold: float | Float[Array, ""],
     max_outputs: int,
-    tile: int = 256,
+    tile: int | None = None,
+    chunk: int | None = None,
 ) -> tuple[Int[Array, " m"], Bool[Array, " m"]]:
     """Indices of the kept boxes by descending score, and which of the `max_outputs` are filled.
 
     A box goes if its IoU with a kept box of a higher score is above (not at) `iou_threshold`; of
     equal scores the first box of the input counts as the higher. With `labels`, only boxes of the
     same label suppress each other. A score of -inf or NaN marks padding, which is never kept and
-    suppresses nothing. Unfilled outputs hold index 0. One image: vmap over a batch. `tile` changes
-    the speed, not the result. Work is O(n (max_outputs + tile)), memory O(tile max_outputs).
+    suppresses nothing. Unfilled outputs hold index 0. One image: vmap over a batch. `tile` boxes at
+    a time meet `chunk` kept ones, which changes the speed, not the result; None is what suits the
+    backend. Work is at most O(n (tile + k)), k the boxes kept, of one label where labels are
+    visited one by one; memory O(n + tile (tile + chunk)).
 
     Raises:
-        ValueError: if max_outputs or tile is not positive.
+        ValueError: if max_outputs, tile or chunk is not positive.
     """
-    if max_outputs < 1 or tile < 1:
+    sizes = _CPU_SIZES if jax.default_backend() == "cpu" else _ACCELERATOR_SIZES
+    tile, chunk = sizes[0] if tile is None else tile, sizes[1] if chunk is None else chunk
+    if min(max_outputs, tile, chunk) < 1:
         raise ValueError(
-            f"nms: got max_outputs={max_outputs}, tile={tile}. Both must be at least 1."
+            f"nms: got max_outputs={max_outputs}, tile={tile}, chunk={chunk}. "
+            "All must be at least 1."
         )
     n = boxes.shape[0]
     if n == 0:
         return jnp.zeros(max_outputs, jnp.int32), jnp.zeros(max_outputs, bool)
-    tile = min(tile, n)
-    if labels is None:
-        labels = jnp.zeros(n, jnp.int32)
-
     scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
-    order = jnp.argsort(scores, descending=True, stable=True).astype(jnp.int32)
     num_valid = jnp.sum(scores > -jnp.inf)
-    order = jnp.pad(order, (0, -n % tile))
-    sorted_boxes, sorted_labels = boxes[order], labels[order]
+    tile = min(tile, n)
+    # By score, about max_outputs boxes meet as many kept ones before the outputs are full.
+    by_label = labels is not None and max_outputs**2 > n * tile
+    if by_label:
+        # Padding last, whatever its label says.
+        last = jnp.iinfo(labels.dtype).max
+        label_key = jnp.where(scores > -jnp.inf, labels, last)
+        keys = (label_key, -scores, jnp.arange(n, dtype=jnp.int32))
+        order = jax.lax.sort(keys, num_keys=2, is_stable=True)[-1]
+    else:
+        order = jnp.argsort(scores, descending=True, stable=True).astype(jnp.int32)
+
+    kept, count = _kept_positions(
+        boxes[order].T,
+        None if labels is None else labels[order],
+        num_valid,
+        iou_threshold,
+        room=n if by_label else max_outputs,
+        by_label=by_label,
+        tile=tile,
+        chunk=chunk,
+    )
+    valid = jnp.arange(max_outputs) < count
+    if by_label:
+        # By score again. The places of what was not kept are out of bounds.
+        found = jnp.where(jnp.arange(n) < count, order[kept], n)
+        left = jnp.full_like(scores, -jnp.inf).at[found].set(scores[order[kept]], mode="drop")
+        best = jnp.argsort(left, descending=True, stable=True).astype(jnp.int32)
+        best = jnp.pad(best, (0, max(max_outputs - n, 0)))[:max_outputs]
+    else:
+        best = order[kept]
+    return jnp.where(valid, best, 0), valid
+
+
+def _kept_positions(
+    boxes: Float[Array, "4 n"],
+    labels: Int[Array, " n"] | None,
+    num_valid: Array,
+    iou_threshold: float | Array,
+    *,
+    room: int,
+    by_label: bool,
+    tile: int,
+    chunk: int,
+) -> tuple[Int[Array, " r"], Int[Array, ""]]:
+    """Places of the first `room` kept boxes among the sorted `boxes`, and how many they are."""
+    rest = -boxes.shape[1] % tile
+    boxes = jnp.pad(boxes, ((0, 0), (0, rest)))
+    labels = None if labels is None else jnp.pad(labels, (0, rest))
     earlier = jnp.triu(jnp.ones((tile, tile), bool), k=1)  # [i, j]: i comes before j
+    chunk = min(chunk, room)
+    length = room if chunk == room else room + chunk  # a chunk may start anywhere
 
     def step(state):
-        start, count, kept = state
-        here = jax.lax.dynamic_slice_in_dim(sorted_boxes, start, tile)
-        here_labels = jax.lax.dynamic_slice_in_dim(sorted_labels, start, tile)
-        before = jnp.arange(max_outputs) < count  # [M]
-        hit = _suppresses(
-            sorted_boxes[kept], sorted_labels[kept], here, here_labels, iou_threshold
-        )  # [M, T]
-        alive = ~jnp.any(hit & before[:, None], axis=0)
-        alive &= start + jnp.arange(tile) < num_valid
-        within = _suppresses(here, here_labels, here, here_labels, iou_threshold) & earlier
+        # `first`: where the kept boxes of the label of the box before `start` begin.
+        start, count, first, kept = state
+        here = jax.lax.dynamic_slice_in_dim(boxes, start, tile, axis=1)
+        label = None if labels is None else jax.lax.dynamic_slice_in_dim(labels, start, tile)
+        alive = start + jnp.arange(tile) < num_valid
+        if by_label:
+            first = jnp.where(labels[jnp.maximum(start - 1, 0)] == label[0], first, count)
+
+        def survivors(low, alive):
+            before = jax.lax.dynamic_slice_in_dim(kept, low, chunk)
+            known = low + jnp.arange(chunk) < count
+            before_label = None if labels is None else labels[before]
+            hit = _suppresses(boxes[:, before], before_label, here, label, iou_threshold)
+            return alive & ~jnp.any(hit & known[:, None], axis=0)
+
+        if chunk == room and not by_label:
+            alive = survivors(0, alive)
+        else:
+            _, alive = jax.lax.while_loop(
+                lambda state: (state[0] < count) & jnp.any(state[1]),
+                lambda state: (state[0] + chunk, survivors(*state)),
+                (first, alive),
+            )
+        within = _suppresses(here, label, here, label, iou_threshold) & earlier
         chosen = _greedy(alive, within)
         # Past the last output the place is out of bounds, and the write is dropped.
-        place = jnp.where(chosen, count + jnp.cumsum(chosen) - 1, max_outputs)
+        place = jnp.where(chosen, count + jnp.cumsum(chosen) - 1, length)
         kept = kept.at[place].set(start + jnp.arange(tile, dtype=jnp.int32), mode="drop")
-        return start + tile, jnp.minimum(count + chosen.sum(), max_outputs), kept
+        if by_label:
+            others = jnp.sum(chosen & (label != label[-1])).astype(jnp.int32)
+            first = jnp.where(label[-1] == label[0], first, count + others)
+        return start + tile, jnp.minimum(count + chosen.sum(), room), first, kept
 
     def unfinished(state):
-        start, count, _ = state
-        return (start < num_valid) & (count < max_outputs)
+        start, count, *_ = state
+        return (start < num_valid) & (count < room)
 
     zero = jnp.zeros((), jnp.int32)
-    state = (zero, zero, jnp.zeros(max_outputs, jnp.int32))
-    _, count, kept = jax.lax.while_loop(unfinished, step, state)
-    valid = jnp.arange(max_outputs) < count
-    return jnp.where(valid, order[kept], 0), valid
+    state = (zero, zero, zero, jnp.zeros(length, jnp.int32))
+    _, count, _, kept = jax.lax.while_loop(unfinished, step, state)
+    return kept[:room], count
 
 
 def _suppresses(
-    boxes: Array, labels: Array, others: Array, other_labels: Array, iou_threshold: float | Array
-) -> Array:
+    boxes: Float[Array, "4 n"],
+    labels: Int[Array, " n"] | None,
+    others: Float[Array, "4 m"],
+    other_labels: Int[Array, " m"] | None,
+    iou_threshold: float | Array,
+) -> Bool[Array, "n m"]:
     """[i, j]: whether box i, if kept, removes the other box j."""
-    same = labels[:, None] == other_labels[None]
-    return same & (pairwise_iou(boxes, others) > iou_threshold)
+    hit = pairwise_iou(boxes.T, others.T) > iou_threshold
+    return hit if labels is None else hit & (labels[:, None] == other_labels[None])
 
 
 def _greedy(alive: Array, hit: Array) -> Array:

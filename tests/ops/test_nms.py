@@ -17,7 +17,9 @@ SIZE = 304  # every golden case padded to one shape: one program
 @jax.jit
 def padded_nms(boxes, scores, labels, iou_threshold):
     # 37 divides nothing here, so tiles are padded and chains cross them.
-    return nms(boxes, scores, labels, iou_threshold=iou_threshold, max_outputs=SIZE, tile=37)
+    return nms(
+        boxes, scores, labels, iou_threshold=iou_threshold, max_outputs=SIZE, tile=37, chunk=23
+    )
 
 
 def test_kept_boxes_agree_with_torchvision():
@@ -35,13 +37,15 @@ def test_kept_boxes_agree_with_torchvision():
         np.testing.assert_array_equal(np.asarray(index)[valid], keep, err_msg=case["id"])
 
 
-def greedy_loop(boxes, scores, threshold):
+def greedy_loop(boxes, scores, threshold, labels=None):
     """One box at a time, one pair at a time."""
     kept = []
     for i in sorted(range(len(boxes)), key=lambda i: (-scores[i], i)):
         if not np.isfinite(scores[i]):
             continue
         for j in kept:
+            if labels is not None and labels[i] != labels[j]:
+                continue
             a, b = boxes[i], boxes[j]
             w = max(0, min(a[2], b[2]) - max(a[0], b[0]))
             h = max(0, min(a[3], b[3]) - max(a[1], b[1]))
@@ -53,20 +57,35 @@ def greedy_loop(boxes, scores, threshold):
     return kept
 
 
-def test_batched_with_ties_and_few_outputs_is_the_start_of_a_greedy_loop():
+@pytest.mark.parametrize(
+    ("max_outputs", "sizes", "labelled"),
+    [
+        (12, {"tile": 16}, False),
+        (12, {"tile": 16, "chunk": 5}, True),  # by score: kept boxes in three pieces
+        (90, {"tile": 16, "chunk": 7}, True),  # label by label
+        (95, {"tile": 128}, True),  # one tile; more outputs than boxes
+    ],
+)
+def test_batched_with_ties_is_the_start_of_a_greedy_loop(max_outputs, sizes, labelled):
     rng = np.random.default_rng(0)
     # Integer corners and a threshold no ratio rounds to; ten distinct scores: ties everywhere.
     corners = rng.integers(0, 24, size=(3, 90, 2))
     boxes = np.concatenate([corners, corners + rng.integers(4, 12, size=(3, 90, 2))], -1)
     scores = rng.integers(0, 10, size=(3, 90)).astype(np.float32)
+    scores[1, ::7] = -np.inf
     scores[2, 5:] = np.nan  # nearly empty: fewer boxes than outputs
-    run = functools.partial(nms, iou_threshold=0.2503, max_outputs=12, tile=16)
-    index, valid = jax.jit(jax.vmap(run))(boxes.astype(np.float32), scores)
+    # Label 0 alone is larger than a tile; a tile holds several of the others.
+    labels = np.maximum(rng.integers(-30, 12, size=(3, 90)), 0).astype(np.int32)
+    labels[1, 7] = 10**6  # of padding: anything
+    run = functools.partial(nms, iou_threshold=0.2503, max_outputs=max_outputs, **sizes)
+    fields = (boxes.astype(np.float32), scores, *([labels] if labelled else []))
+    index, valid = (np.asarray(x) for x in jax.jit(jax.vmap(run))(*fields))
     for i in range(3):
-        want = greedy_loop(boxes[i], scores[i], 0.2503)[:12]
-        np.testing.assert_array_equal(np.asarray(index[i])[np.asarray(valid[i])], want)
-        assert not np.asarray(index[i])[~np.asarray(valid[i])].any()
-    assert np.asarray(valid).sum(1).tolist()[:2] == [12, 12]
+        groups = labels[i] if labelled else None
+        want = greedy_loop(boxes[i], scores[i], 0.2503, groups)[:max_outputs]
+        np.testing.assert_array_equal(index[i][valid[i]], want)
+        assert not index[i][~valid[i]].any()
+    assert valid[0].sum() >= 12
 
 
 def test_course_example_keeps_the_best_of_three():

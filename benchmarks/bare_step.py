@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from cvjax import build
 from cvjax.data.pipeline import Reading, train_batches
+from cvjax.train.experiment import Experiment
 from cvjax.train.setup import prepare
 from cvjax.train.sharding import place_batch
 
@@ -40,7 +40,7 @@ def config_on_random_pictures(
 class BareStep:
     """`prepare`d and compiled; `run(n)` does n steps on batches that lie on the device."""
 
-    def __init__(self, experiment: build.Experiment) -> None:
+    def __init__(self, experiment: Experiment) -> None:
         setup = prepare(experiment)
         reading = Reading(batch_size=experiment.batch_size, rows=setup.rows)
         batches = train_batches(experiment.train_source, reading, seed=0)

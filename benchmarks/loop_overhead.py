@@ -20,6 +20,7 @@ import jax
 from benchmarks.bare_step import BareStep, config_on_random_pictures
 from cvjax import build
 from cvjax.train import loop
+from cvjax.train.experiment import Experiment
 from cvjax.train.writer import environment
 from cvjax.vis.records import read_records
 
@@ -113,7 +114,7 @@ def bare_seconds(bare: BareStep, steps: int) -> float:
     return (time.perf_counter() - started) / steps
 
 
-def loop_seconds(experiment: build.Experiment, workdir: Path, steps: int) -> float:
+def loop_seconds(experiment: Experiment, workdir: Path, steps: int) -> float:
     """Seconds a step from the first to the last log line of a whole run, saves included."""
     loop.run(experiment, workdir)
     records = [r for r in read_records(workdir / "metrics.jsonl") if "train/loss" in r]

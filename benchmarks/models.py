@@ -17,7 +17,6 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ import optax
 import torch
 import torch.nn.functional as F
 
+from benchmarks.turns import milliseconds, seconds, take_turns
 from cvjax.models import create
 from cvjax.ops.compiling import compiler_options
 from cvjax.train.writer import environment
@@ -133,13 +133,13 @@ def measure(name: str, batch: int, rounds: int, turn_seconds: float) -> dict[str
         runs = {"ours": getattr(ours, kind)}
         # The slower memory format drops out after a turn each.
         candidates = {layout: getattr(one, kind) for layout, one in theirs.items()}
-        single = {layout: _seconds(run, 2) for layout, run in candidates.items()}
+        single = {layout: seconds(run, 2) for layout, run in candidates.items()}
         fastest = min(single, key=single.get)
         runs["theirs"] = candidates[fastest]
-        times = _take_turns(runs, rounds, turn_seconds)
+        times = take_turns(runs, rounds, turn_seconds)
         ratios = [t / o for t, o in zip(times["theirs"], times["ours"])]
-        row[f"{kind}_ms"] = _milliseconds(times["ours"])
-        row[f"torch_{kind}_ms"] = _milliseconds(times["theirs"])
+        row[f"{kind}_ms"] = milliseconds(times["ours"])
+        row[f"torch_{kind}_ms"] = milliseconds(times["theirs"])
         row[f"torch_{kind}_format"] = str(fastest).removeprefix("torch.")
         row[f"{kind}_ratio"] = round(statistics.median(ratios), 3)
         row[f"{kind}_ratio_range"] = [round(min(ratios), 3), round(max(ratios), 3)]
@@ -250,27 +250,6 @@ class Theirs:
     def _wait(self) -> None:
         if ON_GPU:
             torch.cuda.synchronize()
-
-
-def _take_turns(
-    runs: dict[str, Callable[[int], None]], rounds: int, turn_seconds: float
-) -> dict[str, list[float]]:
-    repeats = {key: max(1, round(turn_seconds / _seconds(run, 1))) for key, run in runs.items()}
-    times: dict[str, list[float]] = {key: [] for key in runs}
-    for index in range(rounds):
-        for key in list(runs) if index % 2 == 0 else list(runs)[::-1]:
-            times[key].append(_seconds(runs[key], repeats[key]) / repeats[key])
-    return times
-
-
-def _seconds(run: Callable[[int], None], times: int) -> float:
-    started = time.perf_counter()
-    run(times)
-    return time.perf_counter() - started
-
-
-def _milliseconds(times: list[float]) -> float:
-    return round(1000 * statistics.median(times), 2)
 
 
 if __name__ == "__main__":

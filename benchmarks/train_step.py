@@ -15,7 +15,6 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import torch.nn.functional as F
 
 from benchmarks.bare_step import BareStep, config_on_random_pictures
 from benchmarks.torch_networks import network
+from benchmarks.turns import milliseconds, take_turns
 from cvjax import build
 from cvjax.train.writer import environment
 
@@ -96,20 +96,13 @@ def measure(name: str, rounds: int, turn_seconds: float) -> dict:
     except Exception as error:  # no C++ compiler, an unsupported Python: the row says so
         print(f"torch.compile does not run here: {type(error).__name__}", file=sys.stderr)
 
-    repeats = {key: _repeats(run, turn_seconds) for key, run in contenders.items()}
-    times: dict[str, list[float]] = {key: [] for key in contenders}
-    for index in range(rounds):
-        order = list(contenders) if index % 2 == 0 else list(contenders)[::-1]
-        for key in order:
-            started = time.perf_counter()
-            contenders[key](repeats[key])
-            times[key].append((time.perf_counter() - started) / repeats[key])
+    times = take_turns(contenders, rounds, turn_seconds)
     eager = min(("eager", "eager channels_last"), key=lambda key: statistics.median(times[key]))
     row = {
         "workload": f"{name}, {size}x{size}, batch {batch}",
-        "cvjax_ms": _milliseconds(times["cvjax"]),
-        "eager_ms": _milliseconds(times[eager]),
-        "compiled_ms": _milliseconds(times["compiled"]) if "compiled" in times else None,
+        "cvjax_ms": milliseconds(times["cvjax"]),
+        "eager_ms": milliseconds(times[eager]),
+        "compiled_ms": milliseconds(times["compiled"]) if "compiled" in times else None,
         "eager_format": "channels_last" if "channels_last" in eager else "contiguous",
         "rounds": rounds,
     }
@@ -153,16 +146,6 @@ class TorchStep:
             self._optimizer.step()
         if ON_GPU:
             torch.cuda.synchronize()
-
-
-def _repeats(run: Callable[[int], None], turn_seconds: float) -> int:
-    started = time.perf_counter()
-    run(1)
-    return max(1, round(turn_seconds / (time.perf_counter() - started)))
-
-
-def _milliseconds(times: list[float]) -> float:
-    return round(1000 * statistics.median(times), 2)
 
 
 if __name__ == "__main__":

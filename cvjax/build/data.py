@@ -25,6 +25,7 @@ from cvjax.data.sources.mixture import Mixture
 from cvjax.data.sources.scenes import Scenes
 from cvjax.data.sources.stamps import Stamps
 from cvjax.data.sources.tfds import Tfds
+from cvjax.data.sources.tfds_boxes import TfdsBoxes
 from cvjax.data.sources.voc import Voc
 from cvjax.data.views import View, make_view
 from cvjax.image.augment import train_transform
@@ -42,15 +43,17 @@ SOURCES = {
     "scenes": Scenes,
     "stamps": Stamps,
     "tfds": Tfds,
+    "tfds_boxes": TfdsBoxes,
     "voc": Voc,
 }
+_PREPARED = ("tfds", "tfds_boxes")  # a data set's name follows
 
 
 def source(data: DataOptions, split: str, *, stand_in: bool = False) -> Source:
     """The source that `data.name` means, for one split."""
     kind, _, dataset = data.name.partition("/")
-    if kind not in SOURCES or (kind == "tfds") != bool(dataset):
-        known = [name if name != "tfds" else "tfds/<data set>" for name in SOURCES]
+    if kind not in SOURCES or (kind in _PREPARED) != bool(dataset):
+        known = [f"{n}/<data set>" if n in _PREPARED else n for n in SOURCES]
         raise ConfigError(f"data.name={data.name!r}: no such source.{nearest(data.name, known)}")
     cls = SOURCES[kind]
     takes = inspect.signature(cls).parameters

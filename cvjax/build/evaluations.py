@@ -49,8 +49,11 @@ def evaluator_of(task_class: type, info: SourceInfo) -> Callable[..., Any]:
     name = getattr(task_class, "evaluator", "batches")
     if name == "batches":
         return Batches
-    names = info.class_names or tuple(map(str, range(info.num_classes or 0)))
-    return partial(EVALUATORS[name], class_names=names)
+    return partial(EVALUATORS[name], class_names=_class_names(info))
+
+
+def _class_names(info: SourceInfo) -> tuple[str, ...]:
+    return info.class_names or tuple(map(str, range(info.num_classes or 0)))
 
 
 def asked(
@@ -62,10 +65,16 @@ def asked(
     experiment: Callable[[ConfigDict], Experiment],
 ) -> dict[str, Callable[..., Any]]:
     """What an entry of `evals` asks for instead of the task's own evaluator: {} for nothing,
-    {"probe": it} without features yet, {"of_task": it} without the task yet."""
+    {"probe": it} without features yet, {"of_task": it} without the task yet; or {"options": them}
+    for the task's own."""
     where = f"evals.{name}"
     known = {**PROBES, **OF_TASK}
     if not entry.evaluator:
+        if entry.options and getattr(task_class, "evaluator", "") == "detection_ap":
+            options, names = plain(entry.options), _class_names(info)
+            given = {"predict": _no_features, "metrics": None, "class_names": names}
+            make_options(DetectionAP, options, f"{where}.options", **given)  # checked now
+            return {"options": options}
         if entry.options:
             raise ConfigError(
                 f"{where}.options={dict(entry.options)}: the task's own evaluator has none. "

@@ -20,6 +20,7 @@ with `on_bad_box="error"` the same report is an error. What is dropped takes no 
 """
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -61,13 +62,22 @@ class Thing:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """One annotated picture: a file, its size as the annotation has it, what is in it."""
+    """One annotated picture: a file, its size as the annotation has it, what is in it.
+
+    With a `window` (x, y, width, height) the example is that part of the file, and `things` are in
+    the window's own pixels; see `cvjax.data.tiling`.
+    """
 
     path: str
     height: int
     width: int
     things: tuple[Thing, ...]
     captions: tuple[str, ...] = ()
+    window: tuple[int, int, int, int] | None = None
+
+    def describe(self) -> str:
+        """The path, and where in the picture a window is."""
+        return self.path if self.window is None else f"{self.path} at {self.window[:2]}"
 
 
 class Report:
@@ -119,10 +129,16 @@ def check_options(source: Any, name: str) -> None:
         )
         if getattr(source, option) not in known
     ]  # fmt: skip
-    for option in ("max_objects", "image_size"):
-        value = getattr(source, option)
+    for option in ("max_objects", "image_size", "tile"):
+        value = getattr(source, option, None)
         if value is not None and value < 1:
             problems.append(f"{name}: {option}={value} must be at least 1, or None.")
+    if not 0 <= getattr(source, "min_visible", 0) <= 1:
+        problems.append(f"{name}: min_visible={source.min_visible} must be in [0, 1].")
+    if getattr(source, "tile_overlap", 0) and source.tile is None:
+        problems.append(
+            f"{name}: tile_overlap={source.tile_overlap} needs tile, the windows' side."
+        )
     if problems:
         raise ValueError("\n".join(problems))
 
@@ -132,7 +148,6 @@ def sound_things(
     *,
     height: int,
     width: int,
-    max_objects: int | None,
     report: Report,
 ) -> tuple[Thing, ...]:
     """What the policy above leaves of `things`, (where it stands, what it is), in their order."""
@@ -154,14 +169,21 @@ def sound_things(
         box = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
         if box != (x1, y1, x2, y2):
             report.add("cut", where)
-        kept.append((where, dataclasses.replace(thing, box=box)))
-    if max_objects is not None and len(kept) > max_objects:
-        size = [(t.box[2] - t.box[0]) * (t.box[3] - t.box[1]) for _, t in kept]
-        smallest = sorted(range(len(kept)), key=lambda i: (-size[i], i))[max_objects:]
+        kept.append(dataclasses.replace(thing, box=box))
+    return tuple(kept)
+
+
+def largest(
+    things: Sequence[tuple[str, Thing]], max_objects: int | None, report: Report
+) -> tuple[Thing, ...]:
+    """The `max_objects` largest of `things`, in their order; None is all of them."""
+    if max_objects is not None and len(things) > max_objects:
+        size = [(t.box[2] - t.box[0]) * (t.box[3] - t.box[1]) for _, t in things]
+        smallest = set(sorted(range(len(things)), key=lambda i: (-size[i], i))[max_objects:])
         for i in sorted(smallest):
-            report.add("over_the_limit", kept[i][0])
-        kept = [pair for i, pair in enumerate(kept) if i not in smallest]
-    return tuple(thing for _, thing in kept)
+            report.add("over_the_limit", things[i][0])
+        things = [pair for i, pair in enumerate(things) if i not in smallest]
+    return tuple(thing for _, thing in things)
 
 
 def place(height: int, width: int, size: int | None, fit: str) -> tuple[int, int, np.ndarray]:
@@ -192,28 +214,65 @@ def load_example(
     num_keypoints: int = 0,
     masks: bool = False,
 ) -> dict[str, np.ndarray]:
-    """The example of `picture`, padded to `max_objects` = N, as docs/detection_data.md describes.
-
-    `image` uint8 [size, size, C], `boxes` [N, 4], `box_label`, `box_valid`, `box_ignore`,
-    `box_area` [N] (in pixels of the file), `view_matrix` [3, 3]; and `keypoints` [N, P, 3], `masks`
-    [N, size, size] where asked for. Ignored objects are not valid.
+    """The example of `picture`, as `make_example` has it.
 
     Raises:
         BadExample: if the file can't be read or has another size than its annotation says.
     """
-    try:
-        with open(picture.path, "rb") as file:
-            image = open_image(file.read(), channels=channels, max_pixels=MAX_PIXELS).whole()
-    except OSError as error:
-        raise BadExample(f"cannot be read: {error.strerror}", picture.path) from error
-    except BadExample as error:
-        raise error.at(picture.path) from error
+    # A file in windows is asked for again and again.
+    read = _read if picture.window is None else _read_once
+    image = read(picture.path, channels)
     height, width = image.shape[:2]
     if (height, width) != (picture.height, picture.width):
         raise BadExample(
             f"is {width}x{height}, but its annotation says {picture.width}x{picture.height}",
             picture.path,
         )
+    if picture.window is not None:
+        x, y, width, height = picture.window
+        image = image[y : y + height, x : x + width].copy()
+    return make_example(
+        image,
+        picture.things,
+        size=size,
+        fit=fit,
+        max_objects=max_objects,
+        num_keypoints=num_keypoints,
+        masks=masks,
+    )
+
+
+def _read(path: str, channels: int) -> np.ndarray:
+    try:
+        with open(path, "rb") as file:
+            return open_image(file.read(), channels=channels, max_pixels=MAX_PIXELS).whole()
+    except OSError as error:
+        raise BadExample(f"cannot be read: {error.strerror}", path) from error
+    except BadExample as error:
+        raise error.at(path) from error
+
+
+_read_once = functools.lru_cache(maxsize=4)(_read)
+
+
+def make_example(
+    image: np.ndarray,
+    things: Sequence[Thing],
+    *,
+    size: int | None,
+    fit: str,
+    max_objects: int,
+    num_keypoints: int = 0,
+    masks: bool = False,
+) -> dict[str, np.ndarray]:
+    """`image` [H, W, C] in a square of `size`, and the `things` in it, padded to `max_objects` = N,
+    as docs/detection_data.md describes.
+
+    `image` uint8 [size, size, C], `boxes` [N, 4], `box_label`, `box_valid`, `box_ignore`,
+    `box_area` [N] (in pixels of the file), `view_matrix` [3, 3]; and `keypoints` [N, P, 3], `masks`
+    [N, size, size] where asked for. Ignored objects are not valid.
+    """
+    height, width, channels = image.shape
     new_height, new_width, matrix = place(height, width, size, fit)
     if (new_height, new_width) != (height, width):
         image = resize_box(image, Box(0, 0, height, width), (new_height, new_width))
@@ -237,7 +296,7 @@ def load_example(
         example["keypoints"] = np.zeros((max_objects, num_keypoints, 3), np.float32)
     if masks:
         example["masks"] = np.zeros((max_objects, *side), bool)
-    for i, thing in enumerate(picture.things):
+    for i, thing in enumerate(things):
         x1, y1, x2, y2 = thing.box
         example["boxes"][i] = x1 * scale_x, y1 * scale_y, x2 * scale_x, y2 * scale_y
         example["box_label"][i] = thing.label

@@ -57,7 +57,7 @@ class DataOptions:
 
     Attributes:
         name: "digits", "scenes", "stamps", "idx", "folder", "coco", "voc", "arrays",
-            "mixture" or "tfds/<data set>".
+            "mixture", "tfds/<data set>" or "tfds_boxes/<data set>".
         path: the folder or file with the data, or several to look through in turn; for tfds the
             data_dir. "" is the source's own default.
         options: further arguments of the source, such as dict(test_fraction=0.2).

@@ -1,9 +1,10 @@
 """Object detection with anchors: every anchor answers for an object or for the background."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, Literal
 
 import clu.metrics
 import flax.linen as nn
@@ -15,7 +16,7 @@ from cvjax.losses.classification import mean
 from cvjax.losses.detection import sigmoid_focal_loss, smooth_l1
 from cvjax.ops.box_coding import decode_boxes, encode_boxes
 from cvjax.ops.boxes import pairwise_iou
-from cvjax.ops.matching import BACKGROUND, match_anchors
+from cvjax.ops.matching import BACKGROUND, match_anchors, match_atss
 from cvjax.tasks.detections import (
     DetectionTask,
     best_detections,
@@ -38,8 +39,12 @@ class Detection(DetectionTask):
     2017, https://arxiv.org/abs/1708.02002, section 4.1.
 
     Attributes:
-        high, low: an anchor stands for the object it overlaps by an IoU of at least `high`, is
-            background below `low`, and is left out of the loss in between.
+        matching: "max_iou" compares IoUs with `high` and `low`; "atss" with each object's own
+            threshold, `cvjax.ops.matching.match_atss`, and there is nothing between object and
+            background.
+        atss_candidates: of a level and an object, for each anchor of a place; None without ATSS.
+        high, low: with "max_iou", an anchor stands for the object it overlaps by an IoU of at
+            least `high`, is background below `low`, and is left out of the loss in between.
         low_quality: the anchors that an object overlaps most stand for it at any IoU.
         alpha, gamma: of the focal loss.
         smooth_l1_beta: where the box loss turns from quadratic to linear; 0 is L1, torchvision's.
@@ -51,6 +56,8 @@ class Detection(DetectionTask):
     """
 
     model: nn.Module
+    matching: Literal["max_iou", "atss"] = "max_iou"
+    atss_candidates: int | None = None
     high: float = 0.5
     low: float = 0.4
     low_quality: bool = True
@@ -68,11 +75,22 @@ class Detection(DetectionTask):
         if not 0 <= self.low <= self.high <= 1:
             got = f"got {self.low} and {self.high}"
             yield f"task.low, task.high: {got}, expected 0 <= low <= high <= 1."
+        if self.matching not in ("max_iou", "atss"):
+            yield f"task.matching={self.matching!r}: expected 'max_iou' or 'atss'."
+        elif (self.matching == "atss") == (self.atss_candidates is None):
+            yield (
+                f"task.atss_candidates={self.atss_candidates} with matching={self.matching!r}: "
+                "'atss' needs a number (9 in its paper), 'max_iou' None."
+            )
         yield from range_problems(
             self,
             weights=("gamma", "smooth_l1_beta", "box_weight"),
             shares=("alpha", "min_score", "nms_iou"),
-            counts=("candidates", "max_detections"),
+            counts=(
+                "candidates",
+                "max_detections",
+                *(["atss_candidates"] if self.atss_candidates is not None else []),
+            ),
         )
 
     def loss(
@@ -114,26 +132,46 @@ class Detection(DetectionTask):
         """(class loss, box loss, number of anchors that stand for an object) of each image."""
         logits = jnp.concatenate([_rows(x) for x in outputs["class_logits"]], axis=1)  # [B, M, K]
         codes = jnp.concatenate([_rows(x) for x in outputs["box_codes"]], axis=1)  # [B, M, 4]
-        fields = (batch["boxes"], batch["box_label"], batch["box_valid"])
+        anchors, levels = outputs["anchors"], [x.shape[1:4] for x in outputs["class_logits"]]
+        matches = jax.vmap(lambda boxes, valid: self._matches(boxes, valid, anchors, levels))(
+            batch["boxes"], with_area(batch["boxes"], batch["box_valid"])
+        )
         each = jax.vmap(self._image_losses, in_axes=(0, 0, 0, 0, 0, None))
-        return each(logits, codes, *fields, outputs["anchors"])
+        return each(logits, codes, matches, batch["boxes"], batch["box_label"], anchors)
+
+    def _matches(
+        self,
+        boxes: Float[Array, "n 4"],
+        valid: Bool[Array, " n"],
+        anchors: Float[Array, "m 4"],
+        levels: list[tuple[int, int, int]],
+    ) -> Int[Array, " m"]:
+        """Each anchor's object; `levels` are (rows, columns, anchors of a place)."""
+        if self.matching == "atss":
+            return match_atss(
+                boxes,
+                valid,
+                anchors,
+                [math.prod(level) for level in levels],
+                candidates=self.atss_candidates * levels[0][-1],
+            )
+        return match_anchors(
+            pairwise_iou(boxes, anchors),
+            valid,
+            high=self.high,
+            low=self.low,
+            low_quality=self.low_quality,
+        )
 
     def _image_losses(
         self,
         logits: Float[Array, "m k"],
         codes: Float[Array, "m 4"],
+        matches: Int[Array, " m"],
         boxes: Float[Array, "n 4"],
         label: Int[Array, " n"],
-        valid: Bool[Array, " n"],
         anchors: Float[Array, "m 4"],
     ) -> tuple[Array, Array, Array]:
-        matches = match_anchors(
-            pairwise_iou(boxes, anchors),
-            with_area(boxes, valid),
-            high=self.high,
-            low=self.low,
-            low_quality=self.low_quality,
-        )
         positive = matches >= 0
         index = jnp.maximum(matches, 0)
         count = positive.sum().astype(jnp.float32)

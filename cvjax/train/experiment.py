@@ -97,12 +97,14 @@ class Evaluation:
             experiment's own evaluator.
         of_task: (task=, transform=) -> an evaluator that calls the task itself, such as
             `cvjax.evaluators.samples.Samples`; None likewise.
+        options: for the experiment's own evaluator, such as groups of similar classes.
     """
 
     source: Source
     every: int | None = None
     probe: Callable[..., Any] | None = None
     of_task: Callable[..., Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

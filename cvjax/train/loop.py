@@ -537,10 +537,15 @@ def _evaluators(experiment: Experiment) -> dict[str, Any]:
     All entries that ask for nothing of their own share one evaluator, which compiles once.
     """
     task, transform = experiment.task, experiment.eval_transform
-    own = experiment.evaluator(
-        predict=lambda variables, batch: task.predict(variables, transform(batch)),
-        metrics=task.metrics(),
-    )
+
+    def own(**options: Any) -> Any:
+        return experiment.evaluator(
+            predict=lambda variables, batch: task.predict(variables, transform(batch)),
+            metrics=task.metrics(),
+            **options,
+        )
+
+    shared = own()
 
     def evaluator_of(evaluation: Evaluation) -> Any:
         if evaluation.of_task is not None:
@@ -549,7 +554,7 @@ def _evaluators(experiment: Experiment) -> dict[str, Any]:
             return evaluation.probe(
                 features=lambda variables, batch: task.features(variables, transform(batch))
             )
-        return own
+        return own(**evaluation.options) if evaluation.options else shared
 
     return {name: evaluator_of(evaluation) for name, evaluation in experiment.evals.items()}
 

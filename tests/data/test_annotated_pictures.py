@@ -9,7 +9,15 @@ import pytest
 from PIL import Image
 
 from cvjax import build
-from cvjax.data.annotations import KINDS, Report, Thing, draw_mask, place, sound_things
+from cvjax.data.annotations import (
+    KINDS,
+    Report,
+    Thing,
+    draw_mask,
+    largest,
+    place,
+    sound_things,
+)
 from cvjax.data.options import DataOptions
 from cvjax.data.sources.coco import Coco
 from cvjax.data.sources.voc import Voc
@@ -130,10 +138,10 @@ def test_every_kind_of_bad_box_is_counted_and_a_sound_one_is_left(tmp_path):
 def test_five_hundred_objects_fit_and_the_largest_are_kept_under_a_limit():
     things = [(f"{i}", Thing((0, 0, 1 + i, 10), 0)) for i in range(500)]
     report = Report()
-    kept = sound_things(things, height=600, width=600, max_objects=None, report=report)
-    assert len(kept) == 500
+    kept = sound_things(things, height=600, width=600, report=report)
+    assert len(kept) == len(largest(things, None, report)) == 500
     assert not any(report.counts.values())
-    kept = sound_things(things, height=600, width=600, max_objects=3, report=report)
+    kept = largest(things, 3, report)
     assert [t.box[2] for t in kept] == [498, 499, 500]
     assert report.counts["over_the_limit"] == 497
     assert str(report) == "497 over_the_limit: 0, 1, 2, ..."
@@ -190,6 +198,17 @@ def test_voc_counts_from_one_marks_difficult_objects_and_reports_bad_ones(tmp_pa
     assert example["box_valid"].tolist() == [True, False]
     assert example["box_ignore"].tolist() == [False, True]
     assert example["box_area"].tolist() == [5000, 10]
+
+
+@pytest.mark.filterwarnings("ignore:voc")
+def test_several_years_of_voc_follow_each_other(tmp_path):
+    first = voc_folder(tmp_path / "VOC2007", [("dog", 0, 1, 1, 100, 50)])
+    second = voc_folder(tmp_path / "VOC2012", [("cat", 0, 1, 1, 100, 50)])
+    source = Voc("train", path=(first, second))
+    assert len(source) == 4
+    assert [int(source[i]["box_label"][0]) for i in (0, 2)] == [11, 7]
+    (tmp_path / "VOC2007" / "ImageSets" / "Main" / "test.txt").write_text("000012\n")
+    assert len(Voc("test", path=(first, second))) == 1
 
 
 def test_configs_name_these_sources_and_missing_files_are_told(tmp_path):

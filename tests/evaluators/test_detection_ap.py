@@ -368,3 +368,25 @@ def test_two_processes_find_the_figures_of_one():
         figures = [float(word) for word in output.splitlines()[-1].split()]
         expected = [results.scalars[name] for name in sorted(results.scalars)]
         np.testing.assert_array_equal(figures, expected)
+
+
+def test_a_config_says_which_classes_are_similar():
+    from cvjax import build
+    from cvjax.config import ConfigError, load
+    from cvjax.train import loop
+
+    root = Path(__file__).resolve().parents[2]
+
+    def experiment(**options):
+        config = load(f"{root}/configs/detection/retinanet_scenes.py:smoke")
+        config.evals.test.options = options
+        config.evals.other = dict(split="train")
+        return build.experiment(config)
+
+    made = loop._evaluators(experiment(similar=(("3", "8"), ("1", "7"))))
+    assert made["test"].similar == (("3", "8"), ("1", "7"))
+    assert made["other"].similar == ()
+    with pytest.raises(ConfigError, match="each name must be one of"):
+        experiment(similar=(("3", "x"),))
+    with pytest.raises(ConfigError, match="Did you mean 'similar'"):
+        experiment(simlar=())

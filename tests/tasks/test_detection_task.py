@@ -114,6 +114,25 @@ def test_loss_equals_a_loop_over_anchors_and_classes_and_its_gradient_is_finite(
             assert np.any(leaf, axis=(1, 2)).tolist()[1] == valid[1]
 
 
+def test_atss_decides_which_anchors_are_learnt():
+    batch, task = batch_of_three(), Detection(Fixed(), matching="atss", atss_candidates=1)
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 6, 3)).astype(np.float32)
+    params = {"logits": logits, "codes": np.zeros((3, 6, 4), np.float32)}
+    (_, info), gradient = jax.value_and_grad(task.loss, has_aux=True)({"params": params}, batch)
+    # By hand: of a level the two anchors of the nearest place are candidates. The first object,
+    # (1, 0, 9, 8), has IoUs 0.78, 0.5, 0.25 and 0.07 with its candidates, of mean 0.40 and
+    # deviation 0.31, so that the first anchor alone is for it; the last is for the second object.
+    moved = np.asarray(gradient["params"]["codes"]).any(axis=-1)
+    assert moved[0].tolist() == [True, False, False, False, False, True]
+    assert not moved[2].any()
+    np.testing.assert_allclose(info["metrics"]["matched"], moved.sum() / 3)
+    # Nothing lies between object and background: every logit is learnt.
+    assert np.asarray(gradient["params"]["logits"]).all()
+    with pytest.raises(ValueError, match=r"atss_candidates=None with matching='atss'"):
+        Detection(Fixed(), matching="atss")
+
+
 def test_predict_decodes_cuts_to_the_picture_and_suppresses_within_a_class_alone():
     def logit(p):
         return np.log(p / (1 - p))

@@ -8,8 +8,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,9 @@ from cvjax.data.annotations import (
     load_example,
     sound_things,
 )
+from cvjax.data.installed import data_folder
 from cvjax.data.source import SourceInfo
+from cvjax.data.tiling import listed_pictures
 
 TARGETS = ("masks", "keypoints", "caption")
 MAX_WORDS = 48
@@ -56,6 +57,7 @@ class Coco:
         fit: "pad" keeps their aspect, "stretch" does not.
         max_objects: N; None is as many as the fullest picture has.
         classes: names, the other ones are left out; () for all.
+        tile, tile_overlap, min_visible: pictures in windows, as `cvjax.data.sources.voc` has them.
         keep_empty: whether pictures without objects are examples.
         on_bad_box: "drop" or "error".
     """
@@ -75,6 +77,9 @@ class Coco:
     targets: Sequence[str] = ()
     keep_empty: bool = True
     on_bad_box: str = "drop"
+    tile: int | None = None
+    tile_overlap: int | Mapping[str, int] = 0
+    min_visible: float = 0.5
 
     def __post_init__(self) -> None:
         check_options(self, "coco")
@@ -129,7 +134,7 @@ class Coco:
 
     def describe(self, index: int) -> str:
         """The picture's path."""
-        return self._listing.pictures[index].path
+        return self._listing.pictures[index].describe()
 
     @functools.cached_property
     def _word_index(self) -> dict[str, int]:
@@ -148,7 +153,7 @@ class Coco:
         label = {c["id"]: classes.index(c["name"]) for c in categories if c["name"] in classes}
         left_out = {c["id"] for c in categories} - set(label)
         report = Report()
-        folder = Path(self.path).expanduser() / self.images.format(split=self.split)
+        folder = data_folder(self.path) / self.images.format(split=self.split)
         images = {image["id"]: image for image in data.get("images", ())}
         things: dict[Any, list[tuple[str, Thing]]] = {key: [] for key in images}
         for entry in data.get("annotations", ()):
@@ -161,29 +166,14 @@ class Coco:
             elif entry["category_id"] not in left_out:
                 report.add("unknown_class", f"{where} (category {entry['category_id']})")
         captions = self._captions() if "caption" in self.targets else {}
-        pictures = []
+        found = []
         for key in sorted(images):
             image = images[key]
-            kept = sound_things(
-                things[key],
-                height=image["height"],
-                width=image["width"],
-                max_objects=self.max_objects,
-                report=report,
-            )
-            if not kept:
-                report.add("no_objects", image["file_name"])
-                if not self.keep_empty:
-                    continue
-            pictures.append(
-                Picture(
-                    str(folder / image["file_name"]),
-                    image["height"],
-                    image["width"],
-                    kept,
-                    tuple(captions.get(key, ())),
-                )
-            )
+            height, width = image["height"], image["width"]
+            kept = sound_things(things[key], height=height, width=width, report=report)
+            file, words = str(folder / image["file_name"]), tuple(captions.get(key, ()))
+            found.append((image["file_name"], Picture(file, height, width, kept, words)))
+        pictures = listed_pictures(found, self, report)
         if not pictures:
             raise ValueError(f"coco[{self.split}]: no examples in it.\n  {report}")
         keypoints = [tuple(c["keypoints"]) for c in categories if c.get("keypoints")]
@@ -194,7 +184,7 @@ class Coco:
             )
         fullest = max((len(p.things) for p in pictures), default=0)
         return _Listing(
-            tuple(pictures),
+            pictures,
             classes,
             keypoints[0] if keypoints else (),
             self._words() if "caption" in self.targets else (),
@@ -215,7 +205,7 @@ class Coco:
         return ("<other>", *sorted(counts, key=lambda word: (-counts[word], word)))
 
     def _read(self, name: str, option: str) -> dict[str, Any]:
-        path = Path(self.path).expanduser() / name.format(split=self.split)
+        path = data_folder(self.path) / name.format(split=self.split)
         if not path.is_file():
             raise FileNotFoundError(
                 f"{option}: no file {str(path)!r}. data.path is the folder that holds COCO's "

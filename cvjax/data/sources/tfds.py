@@ -21,60 +21,30 @@ from cvjax.data.source import SourceInfo
 
 
 @dataclasses.dataclass(frozen=True)
-class Tfds:
-    """One split of a prepared data set: "train", "test", or any TFDS spec like "train[:90%]".
+class PreparedSplit:
+    """The records of one split of a prepared data set, as bytes; what its sources share.
 
-    `dataset` is TFDS's name, with a configuration or version if wanted ("mnist",
-    "cifar10:3.0.2"); `path` its data_dir ("" is TFDS's own, ~/tensorflow_datasets), or the very
-    folder with the data set's dataset_info.json. `channels` None is what the data set declares, 3
-    where it declares none. `class_names` replaces the data set's own, which for ImageNet are ids.
+    `split` is "train", "test", or any TFDS spec like "train[:90%]". `dataset` is TFDS's name, with
+    a configuration or version if wanted ("mnist", "cifar10:3.0.2", "voc/2007"); `path` its data_dir
+    ("" is TFDS's own, ~/tensorflow_datasets), or the very folder with the data set's
+    dataset_info.json.
     """
 
     split: str
     _: dataclasses.KW_ONLY
     dataset: str
     path: str = ""
-    channels: int | None = None
     image_key: str = "image"
-    label_key: str = "label"
-    class_names: Sequence[str] = ()
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         self._records  # noqa: B018
 
-    @functools.cached_property
-    def info(self) -> SourceInfo:
-        features = self._builder.info.features
-        label = features[self.label_key]
-        num_classes = getattr(label, "num_classes", None)
-        names = tuple(self.class_names) or tuple(getattr(label, "names", None) or ())
-        if num_classes and names and len(names) != num_classes:
-            raise ValueError(
-                f"tfds: {self.dataset} has {num_classes} classes, got {len(names)} class_names."
-            )
-        height, width, _ = features[self.image_key].shape
-        known = height is not None and width is not None
-        return SourceInfo(
-            f"tfds/{self.dataset}[{self.split}]",
-            names,
-            num_classes or len(names) or None,
-            (height, width, self._channels) if known else None,
-        )
-
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        data, fields = self.encoded(index)
-        try:
-            image = decode_image(data, channels=self._channels, max_pixels=self.max_pixels)
-        except BadExample as error:
-            raise error.at(self.describe(index)) from error
-        return {"image": image, **fields}
-
-    def encoded(self, index: int) -> tuple[bytes, dict[str, np.ndarray]]:
-        """The image file's bytes, and its label.
+    def example(self, index: int) -> tuple[bytes, Any]:
+        """The image file's bytes, and the record's fields by name.
 
         Raises:
             BadExample: if the record cannot be read.
@@ -85,24 +55,15 @@ class Tfds:
         try:
             example = tf_example_pb2.Example.FromString(self._records[index])
             fields = example.features.feature
-            data = fields[self.image_key].bytes_list.value[0]
-            label = fields[self.label_key].int64_list.value[0]
+            return fields[self.image_key].bytes_list.value[0], fields
         except Exception as error:  # readers and protobuf have error types of their own
             raise BadExample(f"damaged record: {error}", self.describe(index)) from error
-        return data, {"label": np.asarray(label, np.int32)}
 
     def describe(self, index: int) -> str:
         return f"tfds/{self.dataset}[{self.split}] example {index}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
-    @property
-    def _channels(self) -> int:
-        if self.channels is not None:
-            return self.channels
-        declared = self._builder.info.features[self.image_key].shape[-1]
-        return declared if declared in (1, 3) else 3
 
     @functools.cached_property
     def _builder(self) -> Any:
@@ -190,19 +151,89 @@ class Tfds:
         )
 
     def _check_features(self, builder: Any) -> None:
+        """Checks that the data set has what the source reads.
+
+        Raises:
+            ValueError: naming what is missing.
+        """
         import tensorflow_datasets as tfds
 
-        features = builder.info.features
-        for key, kind in ((self.image_key, "image"), (self.label_key, "label")):
-            if key not in features:
-                raise ValueError(
-                    f"tfds: {self.dataset} has no feature {key!r}; there are {list(features)}. "
-                    f"Set {kind}_key (data.options.{kind}_key)."
-                )
-        image, label = features[self.image_key], features[self.label_key]
+        image = self._feature(builder, "image")
         if not isinstance(image, tfds.features.Image) or len(image.shape) != 3:
             raise ValueError(f"tfds: feature {self.image_key!r} of {self.dataset} is {image}, "
                              "expected one Image.")  # fmt: skip
+
+    def _feature(self, builder: Any, kind: str) -> Any:
+        features, key = builder.info.features, getattr(self, f"{kind}_key")
+        if key not in features:
+            raise ValueError(
+                f"tfds: {self.dataset} has no feature {key!r}; there are {list(features)}. "
+                f"Set {kind}_key (data.options.{kind}_key)."
+            )
+        return features[key]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tfds(PreparedSplit):
+    """Images and labels of one split. `channels` None is what the data set declares, 3 where it
+    declares none. `class_names` replaces the data set's own, which for ImageNet are ids.
+    """
+
+    _: dataclasses.KW_ONLY
+    channels: int | None = None
+    label_key: str = "label"
+    class_names: Sequence[str] = ()
+
+    @functools.cached_property
+    def info(self) -> SourceInfo:
+        features = self._builder.info.features
+        label = features[self.label_key]
+        num_classes = getattr(label, "num_classes", None)
+        names = tuple(self.class_names) or tuple(getattr(label, "names", None) or ())
+        if num_classes and names and len(names) != num_classes:
+            raise ValueError(
+                f"tfds: {self.dataset} has {num_classes} classes, got {len(names)} class_names."
+            )
+        height, width, _ = features[self.image_key].shape
+        known = height is not None and width is not None
+        return SourceInfo(
+            f"tfds/{self.dataset}[{self.split}]",
+            names,
+            num_classes or len(names) or None,
+            (height, width, self._channels) if known else None,
+        )
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        data, fields = self.encoded(index)
+        try:
+            image = decode_image(data, channels=self._channels, max_pixels=self.max_pixels)
+        except BadExample as error:
+            raise error.at(self.describe(index)) from error
+        return {"image": image, **fields}
+
+    def encoded(self, index: int) -> tuple[bytes, dict[str, np.ndarray]]:
+        """The image file's bytes, and its label.
+
+        Raises:
+            BadExample: if the record cannot be read.
+        """
+        data, fields = self.example(index)
+        try:
+            label = fields[self.label_key].int64_list.value[0]
+        except IndexError as error:
+            raise BadExample("damaged record: it has no label", self.describe(index)) from error
+        return data, {"label": np.asarray(label, np.int32)}
+
+    @property
+    def _channels(self) -> int:
+        if self.channels is not None:
+            return self.channels
+        declared = self._builder.info.features[self.image_key].shape[-1]
+        return declared if declared in (1, 3) else 3
+
+    def _check_features(self, builder: Any) -> None:
+        super()._check_features(builder)
+        label = self._feature(builder, "label")
         if label.shape != () or not np.issubdtype(label.np_dtype, np.integer):
             raise ValueError(f"tfds: feature {self.label_key!r} of {self.dataset} is {label}, "
                              "expected one ClassLabel or integer.")  # fmt: skip

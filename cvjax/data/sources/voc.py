@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,9 @@ from cvjax.data.annotations import (
     load_example,
     sound_things,
 )
+from cvjax.data.installed import data_folder
 from cvjax.data.source import SourceInfo
+from cvjax.data.tiling import listed_pictures
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -43,16 +45,29 @@ class Voc:
 
     Attributes:
         split: "trainval", "train", "val", "test", or the name of any other list.
-        path: such as VOCdevkit/VOC2007.
+        path: such as VOCdevkit/VOC2007; "package:name/folder" is in an installed package. Several
+            years' pictures follow each other; a year that lacks the split's list adds nothing.
         classes: the names, in the order of their labels.
+        lists, annotations, images: where the files are, relative to `path`.
+        names: of the pictures of each split, in the place of lists: {"train": ["a", "b"], ...}.
+        tile: pictures are examples in windows of so many pixels, as `cvjax.data.tiling` says, with
+            at least `tile_overlap` between neighbours (one number, or one for each split); objects
+            of which less than `min_visible` is left in a window are ignored there. None: whole.
         others: `image_size`, `channels`, `fit`, `max_objects`, `keep_empty`, `on_bad_box` as
             `cvjax.data.sources.coco` has them.
     """
 
     split: str
     _: dataclasses.KW_ONLY
-    path: str
+    path: str | Sequence[str]
     classes: Sequence[str] = CLASSES
+    lists: str = "ImageSets/Main/{split}.txt"
+    annotations: str = "Annotations/{name}.xml"
+    images: str = "JPEGImages/{name}.jpg"
+    names: Mapping[str, Sequence[str]] | None = None
+    tile: int | None = None
+    tile_overlap: int | Mapping[str, int] = 0
+    min_visible: float = 0.5
     image_size: int | None = None
     channels: int = 3
     fit: str = "pad"
@@ -74,7 +89,8 @@ class Voc:
         size = self.image_size
         shape = None if size is None else (size, size, self.channels)
         classes = tuple(self.classes)
-        return SourceInfo(f"voc[{self.split}] in {self.path}", classes, len(classes), shape)
+        where = self.path if isinstance(self.path, str) else ", ".join(self.path)
+        return SourceInfo(f"voc[{self.split}] in {where}", classes, len(classes), shape)
 
     def __len__(self) -> int:
         return len(self._listing.pictures)
@@ -90,41 +106,55 @@ class Voc:
 
     def describe(self, index: int) -> str:
         """The picture's path."""
-        return self._listing.pictures[index].path
+        return self._listing.pictures[index].describe()
 
     @functools.cached_property
     def _listing(self) -> "_Listing":
         """Carried along by a pickle, so that the files are read once."""
-        root = Path(self.path).expanduser()
-        list_file = root / "ImageSets" / "Main" / f"{self.split}.txt"
-        if not list_file.is_file():
-            lists = sorted(p.stem for p in list_file.parent.glob("*.txt")) or "none"
-            raise FileNotFoundError(
-                f"voc: no list {str(list_file)!r}; there are: {lists}. data.path is a year's "
-                "folder, such as VOCdevkit/VOC2007."
-            )
-        names = [line.split()[0] for line in list_file.read_text().splitlines() if line.strip()]
-        report, pictures = Report(), []
-        for name in names:
-            picture = self._picture(root, name, report)
-            if not picture.things:
-                report.add("no_objects", name)
-                if not self.keep_empty:
-                    continue
-            pictures.append(picture)
+        report = Report()
+        found = [
+            (name, self._picture(root, name, report))
+            for root, names in self._names().items()
+            for name in names
+        ]
+        pictures = listed_pictures(found, self, report)
         if not pictures:
             raise ValueError(f"voc[{self.split}]: no examples in it.\n  {report}")
         fullest = max(len(p.things) for p in pictures)
-        return _Listing(tuple(pictures), self.max_objects or max(fullest, 1), report)
+        return _Listing(pictures, self.max_objects or max(fullest, 1), report)
+
+    def _names(self) -> dict[Path, list[str]]:
+        """The names of the split's pictures, by folder."""
+        paths = [self.path] if isinstance(self.path, str) else self.path
+        roots = [data_folder(path) for path in paths]
+        if self.names is not None:
+            if self.split not in self.names:
+                raise ValueError(
+                    f"voc: names has no split {self.split!r}, only {sorted(self.names)}."
+                )
+            return {root: list(self.names[self.split]) for root in roots}
+        files = {root: root / self.lists.format(split=self.split) for root in roots}
+        if not any(file.is_file() for file in files.values()):
+            there = {p.stem for file in files.values() for p in file.parent.glob("*.txt")}
+            raise FileNotFoundError(
+                f"voc: no list {[str(file) for file in files.values()]}; there are: "
+                f"{sorted(there) or 'none'}. data.path is a year's folder, such as "
+                "VOCdevkit/VOC2007, or several."
+            )
+        return {
+            root: [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
+            for root, file in files.items()
+            if file.is_file()
+        }
 
     def _picture(self, root: Path, name: str, report: Report) -> Picture:
-        path = root / "Annotations" / f"{name}.xml"
+        path = root / self.annotations.format(name=name)
         try:
             tree = ElementTree.parse(path).getroot()
             size = tree.find("size")
             height, width = int(size.find("height").text), int(size.find("width").text)
         except FileNotFoundError:
-            raise FileNotFoundError(f"voc: {path} is missing, but the list names it.") from None
+            raise FileNotFoundError(f"voc: {path} is missing, but is named.") from None
         except (ElementTree.ParseError, AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"voc: {path} is no annotation with a size: {error}") from error
         things = []
@@ -148,10 +178,8 @@ class Voc:
                     ),
                 )
             )
-        kept = sound_things(
-            things, height=height, width=width, max_objects=self.max_objects, report=report
-        )
-        return Picture(str(root / "JPEGImages" / f"{name}.jpg"), height, width, kept)
+        kept = sound_things(things, height=height, width=width, report=report)
+        return Picture(str(root / self.images.format(name=name)), height, width, kept)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,89 @@
+"""RetinaNet finds tree crowns in photographs from the air, from some 570 boxes.
+
+Lin et al. 2017, "Focal loss for dense object detection", https://arxiv.org/abs/1708.02002; the
+pictures are two of NEON's over Yellowstone that the package DeepForest ships (Weinstein et al.
+2019, "Individual tree-crown detection in RGB imagery using semi-supervised deep learning neural
+networks", https://doi.org/10.3390/rs11111309). Its code and its other dependencies are not used:
+
+    pip install --no-deps deepforest==2.1.0
+    python launch.py --config configs/detection/retinanet_deepforest.py --workdir runs/deepforest
+
+The split is by region: trained on all windows of 256 pixels of the one picture (2299x2472 pixels,
+574 trees), tested on those of the other (1249x1035, 279 trees), which is 15 km away and denser. A
+narrow ResNet-18 from scratch, a pyramid of strides 4, 8 and 16.
+"""
+
+from ml_collections import ConfigDict
+
+from cvjax.config import parse_arg
+
+TRAIN = "2019_YELL_2_528000_4978000_image_crop2"
+TEST = "2019_YELL_2_541000_4977000_image_crop"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """`backbone=resnet18` (any with maps of strides 4 to 16), `steps`, `batch`, `lr`, `smoke`."""
+    options = parse_arg(arg, backbone="resnet18", steps=2400, batch=8, lr=1.5e-3, smoke=False)
+    config = ConfigDict()
+    config.seed = 0
+    # Crowns are 8 to 107 pixels large, the root of their area (5th and 95th percentile: 16 and 74),
+    # and about as wide as tall.
+    config.model = dict(
+        name="retinanet",
+        backbone=dict(name=options.backbone),
+        strides=(8, 16),
+        extra_levels=1,
+        anchor_sizes=(16, 32, 64),
+        octave_scales=3,
+        aspects=(1.0,),
+        width=64,
+        tower_depth=1,
+        tower_norm="group",
+    )
+    if options.backbone == "resnet18":
+        config.model.backbone.update(width=24, stage_sizes=(2, 2, 2))
+    config.task = dict(name="detection", candidates=500, max_detections=100)
+    config.data = dict(
+        name="voc",
+        path="package:deepforest/data",
+        image_size=256,
+        channels=3,
+        batch_size=options.batch,
+        mean=0.4,
+        std=0.25,
+        augment=dict(
+            horizontal_flip=dict(p=0.5),
+            vertical_flip=dict(p=0.5),
+            color_jitter=dict(brightness=0.3, contrast=0.3, saturation=0.3),
+        ),
+        options=dict(
+            annotations="{name}.xml",
+            images="{name}.png",
+            names=dict(train=(TRAIN,), test=(TEST,)),
+            classes=("Tree",),
+            tile=256,
+            # Training windows at more places; the tested ones are the same whatever this is.
+            tile_overlap=dict(train=128),
+            min_visible=0.4,
+        ),
+    )
+    config.optim = dict(
+        name="adamw",
+        lr=options.lr,
+        weight_decay=1e-4,
+        clip_norm=10.0,
+        schedule=dict(name="cosine", warmup=0.1),
+    )
+    config.evals = dict(test=dict(split="test", every=600))
+    config.train = dict(
+        steps=options.steps, log_every=20, checkpoint_every=600, monitor="test/AP50"
+    )
+    if options.smoke:
+        config.model.backbone.update(width=8, stage_sizes=(1, 1, 1))
+        config.model.update(width=8, octave_scales=1)
+        config.data.update(name="scenes", path="", image_size=64, batch_size=4)
+        config.data.options = dict(num_examples=8, classes=("0",))
+        config.optim.schedule = dict(name="constant")
+        config.evals.test.every = 2
+        config.train = dict(steps=2, log_every=1, monitor="test/AP50")
+    return config

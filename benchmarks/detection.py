@@ -1,7 +1,7 @@
 """Detection: its operations, inference and training steps, ours against torchvision's in turn.
 
-    python -m benchmarks.detection [--rounds 5] [--network_rounds 3] [--turn_seconds 1]
-                                   [--workloads nms iou ...] [--out FILE]
+    python -m benchmarks.detection [--rounds 3] [--turn_seconds 0.5] [--workloads nms iou ...]
+                                   [--out FILE]
 
 Rows of workloads that are not asked for stay as they are in the file.
 
@@ -65,10 +65,9 @@ Contenders = tuple[str, dict[str, Run]]  # a row's name, and "cvjax" and perhaps
 def main() -> None:
     """Measures, prints a table, writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--network_rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
     turn_help = "one turn of a contender takes about this long, once its work at least"
-    parser.add_argument("--turn_seconds", type=float, default=1.0, help=turn_help)
+    parser.add_argument("--turn_seconds", type=float, default=0.5, help=turn_help)
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     default = ROOT / "benchmarks" / "results" / f"detection_{jax.default_backend()}.json"
     parser.add_argument("--out", type=Path, default=default)
@@ -84,10 +83,9 @@ def main() -> None:
     print("  ".join(columns.values()))
     known = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
     for workload in options.workloads:
-        rounds = options.network_rounds if workload in NETWORK_WORKLOADS else options.rounds
         rows = []
         for name, contenders in WORKLOADS[workload]():
-            row = measure(name, contenders, rounds, options.turn_seconds)
+            row = measure(name, contenders, options.rounds, options.turn_seconds)
             print("  ".join(str(row[key]) for key in columns), flush=True)
             rows.append({"kind": workload, **row})
             # What was measured stays if a later one takes too long, and so do other workloads.
@@ -250,7 +248,6 @@ WORKLOADS: dict[str, Callable[[], Iterator[Contenders]]] = {
     "infer": inference_rows,
     "train": training_rows,
 }
-NETWORK_WORKLOADS = ("infer", "train")
 # Label, name (here and there), task, outputs for the background, score threshold of inference.
 NETWORKS = (
     ("RetinaNet R50-FPN", "retinanet_resnet50_fpn", Detection, 0, 0.0),

@@ -132,12 +132,19 @@ class Detection(DetectionTask):
         """(class loss, box loss, number of anchors that stand for an object) of each image."""
         logits = jnp.concatenate([_rows(x) for x in outputs["class_logits"]], axis=1)  # [B, M, K]
         codes = jnp.concatenate([_rows(x) for x in outputs["box_codes"]], axis=1)  # [B, M, 4]
+        each = jax.vmap(self._image_losses, in_axes=(0, 0, 0, 0, 0, None))
+        fields = (batch["boxes"], batch["box_label"], outputs["anchors"])
+        return each(logits, codes, self.matches(outputs, batch), *fields)
+
+    def matches(self, outputs: Tree, batch: Tree) -> Int[Array, "b m"]:
+        """Each anchor's object (its index), BACKGROUND or IGNORED, as `cvjax.ops.matching` says.
+
+        What is learnt; `cvjax.vis.boxes.draw_matches` draws it.
+        """
         anchors, levels = outputs["anchors"], [x.shape[1:4] for x in outputs["class_logits"]]
-        matches = jax.vmap(lambda boxes, valid: self._matches(boxes, valid, anchors, levels))(
+        return jax.vmap(lambda boxes, valid: self._matches(boxes, valid, anchors, levels))(
             batch["boxes"], with_area(batch["boxes"], batch["box_valid"])
         )
-        each = jax.vmap(self._image_losses, in_axes=(0, 0, 0, 0, 0, None))
-        return each(logits, codes, matches, batch["boxes"], batch["box_label"], anchors)
 
     def _matches(
         self,

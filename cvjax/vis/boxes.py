@@ -1,5 +1,6 @@
 """Boxes drawn over pictures: what is true, what was found, whichever anchors one wants to see."""
 
+import colorsys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cvjax.vis.grids import image_grid
 
+_GOLDEN = 0.618034  # of a turn of the colour circle from one object to the next
 TRUE_COLOR, FOUND_COLOR = (46, 204, 64), (255, 80, 40)
 
 
@@ -71,6 +73,43 @@ def draw_batch(
             picture = draw_boxes(picture, found, captions=captions, color=FOUND_COLOR)
         pictures.append(picture)
     return image_grid(np.stack(pictures), min_cell=1)
+
+
+def draw_matches(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    anchors: np.ndarray,
+    matches: np.ndarray,
+    *,
+    ignored: int | None = None,
+    scale: int = 2,
+) -> np.ndarray:
+    """uint8 [scale H, scale W, 3]: each box of an object in a colour of its own, twice as thick as
+    the anchors that stand for it, in the same colour.
+
+    `matches` [A] are the indices into `boxes` [N, 4] that `cvjax.ops.matching` gives for `anchors`
+    [A, 4]; negative ones are not drawn, but for `ignored`, which is grey. An object without an
+    anchor shows its box alone.
+
+    Raises:
+        ValueError: if there is not one match an anchor, or one points behind the boxes.
+    """
+    boxes, anchors = (np.asarray(x, np.float64).reshape(-1, 4) for x in (boxes, anchors))
+    matches = np.asarray(matches)
+    if matches.shape != (len(anchors),) or matches.max(initial=-1) >= len(boxes):
+        raise ValueError(
+            f"matches of shape {matches.shape} and up to {matches.max(initial=-1)} do not fit "
+            f"{len(anchors)} anchors and {len(boxes)} boxes."
+        )
+    drawn = draw_boxes(image, np.zeros((0, 4)), scale=scale)
+    if ignored is not None:
+        drawn = draw_boxes(drawn, anchors[matches == ignored] * scale, color=(128, 128, 128))
+    for i, box in enumerate(boxes):
+        color = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(i * _GOLDEN % 1, 1.0, 1.0))
+        drawn = draw_boxes(drawn, anchors[matches == i] * scale, color=color)
+        thick = np.stack([box * scale, box * scale + np.array([1, 1, -1, -1])])
+        drawn = draw_boxes(drawn, thick, color=color)
+    return drawn
 
 
 def _names(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:

@@ -69,7 +69,8 @@ def test_matches_agree_with_the_papers_algorithm(candidates, sizes):
 
 def test_padding_and_no_anchors_match_nothing_and_bad_sizes_are_told():
     boxes, anchors, none = jnp.zeros((2, 4)), jnp.ones((3, 4)), jnp.zeros(2, bool)
-    assert match_atss(boxes, none, anchors, [3], candidates=9).tolist() == [BACKGROUND] * 3
+    run = jax.jit(lambda *x: match_atss(*x, [3], candidates=9))
+    assert run(boxes, none, anchors).tolist() == [BACKGROUND] * 3
     assert match_atss(boxes[:0], none[:0], anchors, [3], candidates=9).tolist() == [BACKGROUND] * 3
     with pytest.raises(ValueError, match="sum to 2, but there are 3 anchors"):
         match_atss(boxes, none, anchors, [2], candidates=9)

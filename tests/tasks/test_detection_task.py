@@ -119,7 +119,8 @@ def test_atss_decides_which_anchors_are_learnt():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(3, 6, 3)).astype(np.float32)
     params = {"logits": logits, "codes": np.zeros((3, 6, 4), np.float32)}
-    (_, info), gradient = jax.value_and_grad(task.loss, has_aux=True)({"params": params}, batch)
+    run = jax.jit(jax.value_and_grad(task.loss, has_aux=True))
+    (_, info), gradient = run({"params": params}, batch)
     # By hand: of a level the two anchors of the nearest place are candidates. The first object,
     # (1, 0, 9, 8), has IoUs 0.78, 0.5, 0.25 and 0.07 with its candidates, of mean 0.40 and
     # deviation 0.31, so that the first anchor alone is for it; the last is for the second object.

@@ -5,7 +5,13 @@ import pytest
 from PIL import Image
 
 from cvjax.train.workdir import write_pictures
-from cvjax.vis.boxes import FOUND_COLOR, TRUE_COLOR, draw_batch, draw_boxes
+from cvjax.vis.boxes import (
+    FOUND_COLOR,
+    TRUE_COLOR,
+    draw_batch,
+    draw_boxes,
+    draw_matches,
+)
 
 GREY = np.full((12, 14, 3), 100, np.uint8)
 
@@ -59,3 +65,17 @@ def test_a_runs_pictures_are_drawn_with_their_boxes_where_they_have_some(tmp_pat
     assert (written == TRUE_COLOR).all(axis=-1).any()
     plain = write_pictures(tmp_path, "plain", {"image": GREY[None]}, ())
     assert not (plain == TRUE_COLOR).all(axis=-1).any()
+
+
+def test_anchors_have_the_colour_of_their_object_and_the_others_are_not_drawn():
+    boxes = np.array([[1, 1, 5, 5], [7, 1, 13, 11]])
+    anchors = np.array([[0, 6, 4, 10], [8, 2, 12, 10], [5, 5, 7, 7], [0, 0, 1, 1]])
+    drawn = draw_matches(GREY, boxes, anchors, np.array([0, 1, -2, -1]), ignored=-2, scale=1)
+    first, second = drawn[1, 1], drawn[1, 7]
+    assert (first != second).any()
+    np.testing.assert_array_equal(drawn[[2, 6, 9], [2, 0, 3]], [first] * 3)  # thick; its anchor
+    np.testing.assert_array_equal(drawn[[2, 9], [8, 11]], [second] * 2)
+    np.testing.assert_array_equal(drawn[5, 5], [128] * 3)
+    np.testing.assert_array_equal(drawn[0, 0], GREY[0, 0])  # background
+    with pytest.raises(ValueError, match="do not fit 4 anchors and 1 boxes"):
+        draw_matches(GREY, boxes[:1], anchors, np.array([0, 1, -2, -1]))

@@ -10,11 +10,11 @@ Rows of workloads that are not asked for stay as they are in the file.
   "100 of 10k": the best 100, which is what a detector asks for; torchvision finds all and cuts.
 - iou: 5000 boxes against 5000.
 - roi_align: 512 boxes read 7x7 pieces from maps of 256 channels at strides 4 to 32 of an 800x800
-  picture, 2x2 samples a bin; forward, and with the gradient of the maps.
-- infer: RetinaNet and Faster R-CNN (ResNet-50 FPN, 91 outputs) from a float picture of 800x800 to
+  picture, 2x2 samples a bin; forward, and the maps' gradient of the sum of squares.
+- infer_*: RetinaNet and Faster R-CNN (ResNet-50 FPN, 91 outputs) from a float picture of 800x800 to
   detections, batch 1, both with the same random weights. RetinaNet's score threshold is 0, so that
   each level's 1000 best go through NMS; Faster R-CNN's is 0.05, as published.
-- train: loss, gradient and an SGD step with momentum, batch 1, on scenes of 800x800, 10 classes,
+- train_*: loss, gradient and an SGD step with momentum, batch 1, on scenes of 800x800, 10 classes,
   nothing frozen. Ours is the step that launch.py runs, from uint8 pictures, metrics and all.
 
 The contenders take turns in every round; times are medians over the rounds, ratios medians of the
@@ -171,7 +171,7 @@ def roi_rows() -> Iterator[Contenders]:
             maps, boxes, levels, output=(7, 7), scales=scales, samples=2, aligned=False
         )
 
-    gradient = jax.grad(lambda maps, boxes: forward(maps, boxes).sum())
+    gradient = jax.grad(lambda maps, boxes: jnp.square(forward(maps, boxes)).sum())
     names = [str(i) for i in range(len(strides))]
 
     def their_forward(*fields: Any) -> Any:
@@ -180,7 +180,7 @@ def roi_rows() -> Iterator[Contenders]:
         return pool(dict(zip(names, maps)), [boxes], [(SIDE, SIDE)])
 
     def their_gradient(*fields: Any) -> Any:
-        return torch.autograd.grad(their_forward(*fields).sum(), fields[:-1])
+        return torch.autograd.grad(their_forward(*fields).square().sum(), fields[:-1])
 
     for name, ours, theirs in (
         ("RoIAlign, 512 boxes, forward", forward, their_forward),
@@ -194,65 +194,65 @@ def roi_rows() -> Iterator[Contenders]:
         yield name, runs
 
 
-def inference_rows() -> Iterator[Contenders]:
+def inference_rows(network: str) -> Iterator[Contenders]:
     """From a picture to detections."""
     image = np.random.default_rng(0).random((1, SIDE, SIDE, 3), np.float32)
-    for label, name, task, background, threshold in NETWORKS:
-        model = create(name, num_classes=91 - background)
-        task = task(model, min_score=threshold)
-        runs: dict[str, Run] = {}
-        if torchvision is None:
-            key = jax.random.key(0)
-            variables = jax.jit(task.init)(key, {"image": jnp.asarray(image)})
-        else:
-            net = _network(name, 91, threshold).eval()
-            state = {key: value.numpy() for key, value in net.state_dict().items()}
-            variables = from_torch(name, state, num_classes=91 - background)
-            pictures = [torch.from_numpy(image[0].transpose(2, 0, 1).copy()).to(_device())]
-            runs["torchvision"] = _theirs(net.to(_device()), pictures)
+    label, name, task, background, threshold = NETWORKS[network]
+    model = create(name, num_classes=91 - background)
+    task = task(model, min_score=threshold)
+    runs: dict[str, Run] = {}
+    if torchvision is None:
+        key = jax.random.key(0)
+        variables = jax.jit(task.init)(key, {"image": jnp.asarray(image)})
+    else:
+        net = _network(name, 91, threshold).eval()
+        state = {key: value.numpy() for key, value in net.state_dict().items()}
+        variables = from_torch(name, state, num_classes=91 - background)
+        pictures = [torch.from_numpy(image[0].transpose(2, 0, 1).copy()).to(_device())]
+        runs["torchvision"] = _theirs(net.to(_device()), pictures)
 
-        def predict(variables: Any, image: jax.Array, task: Any = task) -> Any:
-            return task.predict(variables, {"image": image})
+    def predict(variables: Any, image: jax.Array) -> Any:
+        return task.predict(variables, {"image": image})
 
-        yield f"{label}, inference", {"cvjax": _ours(predict, variables, image), **runs}
+    yield f"{label}, inference", {"cvjax": _ours(predict, variables, image), **runs}
 
 
-def training_rows() -> Iterator[Contenders]:
+def training_rows(network: str) -> Iterator[Contenders]:
     """The whole step."""
-    for label, name, task, background, threshold in NETWORKS:
-        task_name = {Detection: "detection", TwoStageDetection: "two_stage_detection"}[task]
-        config = ConfigDict(
-            dict(
-                model=dict(name=name),
-                task=dict(name=task_name),
-                data=dict(name="scenes", image_size=SIDE, batch_size=1, mean=0.5, std=0.25),
-                optim=dict(name="momentum", lr=1e-4),
-                train=dict(monitor="", steps=10**6),
-            )
+    label, name, task, background, threshold = NETWORKS[network]
+    task_name = {Detection: "detection", TwoStageDetection: "two_stage_detection"}[task]
+    config = ConfigDict(
+        dict(
+            model=dict(name=name),
+            task=dict(name=task_name),
+            data=dict(name="scenes", image_size=SIDE, batch_size=1, mean=0.5, std=0.25),
+            optim=dict(name="momentum", lr=1e-4),
+            train=dict(monitor="", steps=10**6),
         )
-        config.data.options = dict(num_examples=4)
-        experiment = build.experiment(config)
-        runs: dict[str, Run] = {"cvjax": BareStep(experiment).run}
-        if torchvision is not None:
-            source = experiment.train_source
-            examples = [source[i] for i in range(len(source))]
-            net = _network(name, 10 + background, threshold).train().to(_device())
-            runs["torchvision"] = _TorchvisionStep(net, examples, background).run
-        yield f"{label}, training step", runs
+    )
+    config.data.options = dict(num_examples=4)
+    experiment = build.experiment(config)
+    runs: dict[str, Run] = {"cvjax": BareStep(experiment).run}
+    if torchvision is not None:
+        source = experiment.train_source
+        examples = [source[i] for i in range(len(source))]
+        net = _network(name, 10 + background, threshold).train().to(_device())
+        runs["torchvision"] = _TorchvisionStep(net, examples, background).run
+    yield f"{label}, training step", runs
 
 
+# Label, name (here and there), task, outputs for the background, score threshold of inference.
+NETWORKS = {
+    "retinanet": ("RetinaNet R50-FPN", "retinanet_resnet50_fpn", Detection, 0, 0.0),
+    "faster_rcnn": ("Faster R-CNN R50-FPN", "fasterrcnn_resnet50_fpn", TwoStageDetection, 1, 0.05),
+}
 WORKLOADS: dict[str, Callable[[], Iterator[Contenders]]] = {
     "nms": nms_rows,
     "iou": iou_rows,
     "roi_align": roi_rows,
-    "infer": inference_rows,
-    "train": training_rows,
+    **{f"infer_{name}": partial(inference_rows, name) for name in NETWORKS},
+    **{f"train_{name}": partial(training_rows, name) for name in NETWORKS},
 }
-# Label, name (here and there), task, outputs for the background, score threshold of inference.
-NETWORKS = (
-    ("RetinaNet R50-FPN", "retinanet_resnet50_fpn", Detection, 0, 0.0),
-    ("Faster R-CNN R50-FPN", "fasterrcnn_resnet50_fpn", TwoStageDetection, 1, 0.05),
-)
 
 
 class _TorchvisionStep:

@@ -59,8 +59,9 @@ def nms(
     scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
     num_valid = jnp.sum(scores > -jnp.inf)
     tile = min(tile, n)
-    # By score, about max_outputs boxes meet as many kept ones before the outputs are full.
-    by_label = labels is not None and max_outputs**2 > n * tile
+    # By score, max_outputs boxes or more meet half as many kept ones before the outputs are full;
+    # by label all boxes meet a chunk, and are sorted once more.
+    by_label = labels is not None and max_outputs**2 > 2 * n * chunk
     if by_label:
         # Padding last, whatever its label says.
         last = jnp.iinfo(labels.dtype).max

@@ -76,7 +76,7 @@ def get_config(arg: str = "") -> ConfigDict:
             scales=(0.1, 0.3, 0.6),
             aspects=((2,), (2, 3)),
         )
-        config.data.update(name="scenes", path="", image_size=64, batch_size=4, workers=0)
+        config.data.update(name="scenes", path=(), image_size=64, batch_size=4, workers=0)
         config.data.options = dict(num_examples=8)
         del config.data.train_split
         config.optim.schedule = dict(name="constant")

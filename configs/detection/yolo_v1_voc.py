@@ -60,7 +60,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train = dict(epochs=float(options.epochs), log_every=100, monitor="test/voc2007_AP50")
     if options.smoke:
         config.model.update(name="fast_yolo", num_classes=10, width=0.05, image_size=64)
-        config.data.update(name="scenes", path="", image_size=64, batch_size=4, workers=0)
+        config.data.update(name="scenes", path=(), image_size=64, batch_size=4, workers=0)
         config.data.options = dict(num_examples=8)
         del config.data.train_split
         config.optim.update(lr=1e-3, schedule=dict(name="constant"))

@@ -71,7 +71,7 @@ def get_config(arg: str = "") -> ConfigDict:
     if options.smoke:
         config.model.update(num_classes=10, width=8, passthrough=4)
         config.model.backbone = dict(name="darknet19", width=4)
-        config.data.update(name="scenes", path="", image_size=64, batch_size=4, workers=0)
+        config.data.update(name="scenes", path=(), image_size=64, batch_size=4, workers=0)
         config.data.options = dict(num_examples=8)
         del config.data.train_split
         config.optim.schedule = dict(name="constant")

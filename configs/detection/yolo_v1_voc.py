@@ -63,7 +63,8 @@ def get_config(arg: str = "") -> ConfigDict:
         config.data.update(name="scenes", path=(), image_size=64, batch_size=4, workers=0)
         config.data.options = dict(num_examples=8)
         del config.data.train_split
-        config.optim.update(lr=1e-3, schedule=dict(name="constant"))
+        config.optim.lr = 1e-3
+        config.optim.schedule = dict(name="constant")
         config.evals = dict(test=dict(split="test", every=2))
         config.train = dict(steps=2, log_every=1, monitor="test/AP50")
     return config

@@ -10,7 +10,12 @@ networks", https://doi.org/10.3390/rs11111309). Its code and its other dependenc
 
 The split is by region: trained on all windows of 256 pixels of the one picture (2299x2472 pixels,
 574 trees), tested on those of the other (1249x1035, 279 trees), which is 15 km away and denser. A
-narrow ResNet-18 from scratch, a pyramid of strides 8, 16 and 32.
+narrow ResNet-18 from scratch, a pyramid of strides 8, 16 and 32; 291,839 parameters.
+
+The command has not been run to its end. Measured with `:steps=400`, stopped after 260 steps (2,080
+windows, 2.5 minutes, the rate still high), seed 0, on 2 CPU cores, AMD EPYC, that other work
+shared: AP50 0.109 in the other region, recall at IoU 0.5 0.56. Half of the best detections are
+trees whose boxes are badly placed (52%), a quarter background (24%).
 """
 
 from ml_collections import ConfigDict

@@ -232,6 +232,18 @@ _PAPERS = (
             2017,
         ),
     ),
+    *(
+        (
+            name,
+            _arxiv(
+                "1609.04802",
+                "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial "
+                "Network",
+                2016,
+            ),
+        )
+        for name in ("srresnet", "srgan")
+    ),
     (
         "ssdlite*",
         _arxiv("1801.04381", "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018),

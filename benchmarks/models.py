@@ -27,7 +27,7 @@ import optax
 import torch
 import torch.nn.functional as F
 
-from benchmarks.turns import milliseconds, seconds, take_turns
+from benchmarks.turns import milliseconds, ratios, seconds, take_turns
 from cvjax.models import create
 from cvjax.ops.compiling import compiler_options
 from cvjax.train.writer import environment
@@ -137,12 +137,12 @@ def measure(name: str, batch: int, rounds: int, turn_seconds: float) -> dict[str
         fastest = min(single, key=single.get)
         runs["theirs"] = candidates[fastest]
         times = take_turns(runs, rounds, turn_seconds)
-        ratios = [t / o for t, o in zip(times["theirs"], times["ours"])]
+        found = ratios(times["theirs"], times["ours"])
         row[f"{kind}_ms"] = milliseconds(times["ours"])
         row[f"torch_{kind}_ms"] = milliseconds(times["theirs"])
         row[f"torch_{kind}_format"] = str(fastest).removeprefix("torch.")
-        row[f"{kind}_ratio"] = round(statistics.median(ratios), 3)
-        row[f"{kind}_ratio_range"] = [round(min(ratios), 3), round(max(ratios), 3)]
+        row[f"{kind}_ratio"] = round(statistics.median(found), 3)
+        row[f"{kind}_ratio_range"] = [round(min(found), 3), round(max(found), 3)]
     return row
 
 

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 
 from benchmarks.bare_step import BareStep, config_on_random_pictures
 from benchmarks.torch_networks import network
-from benchmarks.turns import milliseconds, take_turns
+from benchmarks.turns import milliseconds, ratios, take_turns
 from cvjax import build
 from cvjax.train.writer import environment
 
@@ -107,10 +107,10 @@ def measure(name: str, rounds: int, turn_seconds: float) -> dict:
         "rounds": rounds,
     }
     for label, key in (("eager", eager), ("compiled", "compiled")):
-        ratios = [t / ours for t, ours in zip(times.get(key, []), times["cvjax"])]
-        row[f"{label}_ratio"] = round(statistics.median(ratios), 3) if ratios else None
+        found = ratios(times.get(key, []), times["cvjax"])
+        row[f"{label}_ratio"] = round(statistics.median(found), 3) if found else None
         row[f"{label}_ratio_range"] = (
-            [round(min(ratios), 3), round(max(ratios), 3)] if ratios else None
+            [round(min(found), 3), round(max(found), 3)] if found else None
         )
     return row
 

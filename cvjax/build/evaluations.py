@@ -70,10 +70,11 @@ def asked(
     where = f"evals.{name}"
     known = {**PROBES, **OF_TASK}
     if not entry.evaluator:
-        if entry.options and getattr(task_class, "evaluator", "") == "detection_ap":
+        own = getattr(task_class, "evaluator", "batches")
+        if entry.options and own != "batches":
             options, names = plain(entry.options), _class_names(info)
             given = {"predict": _no_features, "metrics": None, "class_names": names}
-            make_options(DetectionAP, options, f"{where}.options", **given)  # checked now
+            make_options(EVALUATORS[own], options, f"{where}.options", **given)  # checked now
             return {"options": options}
         if entry.options:
             raise ConfigError(

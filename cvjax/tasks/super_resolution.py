@@ -138,7 +138,7 @@ class SuperResolution:
         del ema
         image, valid = to_signed(batch["image"]), batch.get("valid")
         low, network = self.reduced(batch["image"]), variables.get(CONTENT)
-        variables = {name: tree for name, tree in variables.items() if name != CONTENT}
+        variables = _of_model(variables)
         apply = partial(training_pass, self.model, rngs=rngs)
 
         made, mutated = apply(variables, "upscale", low)
@@ -201,8 +201,7 @@ class SuperResolution:
         return jnp.square(difference.astype(jnp.float32)).mean(axis=(1, 2, 3))
 
     def _enlarged(self, variables: Tree, low: Array) -> Float[Array, "b h w c"]:
-        networks = {name: tree for name, tree in variables.items() if name != CONTENT}
-        made = self.model.apply(networks, low, train=False, method="upscale")
+        made = self.model.apply(_of_model(variables), low, train=False, method="upscale")
         return jnp.clip(to_unsigned(made), 0, 1)
 
     def _measured(self, image: Array) -> Float[Array, "b h w 1"]:
@@ -210,6 +209,11 @@ class SuperResolution:
         y = (16 + 219 * jax.vmap(luma)(image)) / 255
         end = -self.border or None
         return y[:, self.border : end, self.border : end]
+
+
+def _of_model(variables: Tree) -> dict[str, Any]:
+    """The variables without the content network's."""
+    return {name: tree for name, tree in variables.items() if name != CONTENT}
 
 
 def _bicubic(low: Array, shape: tuple[int, ...]) -> Array:

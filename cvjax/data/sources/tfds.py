@@ -59,6 +59,17 @@ class PreparedSplit:
         except Exception as error:  # readers and protobuf have error types of their own
             raise BadExample(f"damaged record: {error}", self.describe(index)) from error
 
+    def decoded(self, data: bytes, index: int, channels: int) -> np.ndarray:
+        """The image [H, W, channels] that `data`, example `index`'s file, holds.
+
+        Raises:
+            BadExample: if it cannot be decoded; it names the example.
+        """
+        try:
+            return decode_image(data, channels=channels, max_pixels=self.max_pixels)
+        except BadExample as error:
+            raise error.at(self.describe(index)) from error
+
     def describe(self, index: int) -> str:
         return f"tfds/{self.dataset}[{self.split}] example {index}"
 
@@ -205,11 +216,7 @@ class Tfds(PreparedSplit):
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         data, fields = self.encoded(index)
-        try:
-            image = decode_image(data, channels=self._channels, max_pixels=self.max_pixels)
-        except BadExample as error:
-            raise error.at(self.describe(index)) from error
-        return {"image": image, **fields}
+        return {"image": self.decoded(data, index, self._channels), **fields}
 
     def encoded(self, index: int) -> tuple[bytes, dict[str, np.ndarray]]:
         """The image file's bytes, and its label.

@@ -21,7 +21,6 @@ from cvjax.data.annotations import (
     sound_things,
 )
 from cvjax.data.bad_examples import BadExample
-from cvjax.data.decode import decode_image
 from cvjax.data.source import SourceInfo
 from cvjax.data.sources.tfds import PreparedSplit
 
@@ -95,10 +94,7 @@ class TfdsBoxes(PreparedSplit):
             BadExample: if it can't be read, or has a bad box and `on_bad_box` is "error".
         """
         data, fields = self.example(index)
-        try:
-            image = decode_image(data, channels=self.channels, max_pixels=self.max_pixels)
-        except BadExample as error:
-            raise error.at(self.describe(index)) from error
+        image = self.decoded(data, index, self.channels)
         height, width = image.shape[:2]
         report = Report()
         things = list(self._things(index, fields, height, width))

@@ -1,21 +1,27 @@
 """Forward pass and training step of one model a family against PyTorch's, in turn on one machine.
 
     python -m benchmarks.models [--models resnet50 vgg16] [--rounds 5] [--batch 8]
-                                [--turn_seconds 1] [--out FILE]
+                                [--turn_seconds 1] [--lock FILE] [--out FILE]
 
-Peers are torchvision's and timm's models of the same name, eager, in both memory formats, of which
-the faster counts. Both sides take float pictures that lie on the device; a training step is
-forward, backward and SGD with momentum in training mode (dropout, batch statistics). float32 on a
-CPU, bfloat16 (autocast there) on a GPU. The contenders take turns in every round; times are medians
-over the rounds, ratios medians of the rounds' ratios (above 1: ours is faster). Compile times are
-of a first call in this process. Rows are added to those that FILE holds already, so that families
-can be measured one by one. Needs torch, torchvision and timm, which cvjax itself never imports.
+Peers are torchvision's and timm's models of the same name: eager, in both memory formats, of which
+the faster counts, and on a GPU also `torch.compile`d with channels_last. Both sides take float
+pictures that lie on the device; a training step is forward, backward and SGD with momentum in
+training mode (dropout, batch statistics). float32 on a CPU, bfloat16 (autocast there) on a GPU. The
+contenders take turns in every round; times are medians over the rounds, ratios medians of the
+rounds' ratios (above 1: ours is faster). Compile times are of a first call in this process. Rows
+are added to those that FILE holds already, so that families can be measured one by one.
+
+A GPU waits while twenty networks are compiled one by one. `--rounds 0` compiles and writes the
+compile times alone; with a cache for each compiler (`JAX_COMPILATION_CACHE_DIR`,
+`TORCHINDUCTOR_CACHE_DIR`) several such processes can fill it, and a second round, which then takes
+seconds a network and keeps the compile times of the first, measures under `--lock`.
+
+Needs torch, torchvision and timm, which cvjax itself never imports.
 """
 
 import argparse
 import json
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -27,7 +33,7 @@ import optax
 import torch
 import torch.nn.functional as F
 
-from benchmarks.turns import milliseconds, ratios, seconds, take_turns
+from benchmarks.turns import Run, alone, milliseconds, ratios, seconds, take_turns
 from cvjax.models import create
 from cvjax.ops.compiling import compiler_options
 from cvjax.train.writer import environment
@@ -35,6 +41,7 @@ from cvjax.train.writer import environment
 ROOT = Path(__file__).resolve().parents[1]
 ON_GPU = jax.default_backend() == "gpu"
 DTYPE = "bfloat16" if ON_GPU else "float32"
+COMPILED_PEERS = ON_GPU  # on a CPU compiling them takes longer than all the rest
 CLASSES = 1000
 # Our name -> the peer's library and name, side on a CPU, side on a GPU.
 MODELS = {
@@ -71,18 +78,21 @@ COLUMNS = {
     "model": "model",
     "workload": "workload",
     "forward_ms": "forward, ms",
-    "torch_forward_ms": "torch, ms",
-    "forward_ratio": "torch / cvjax",
+    "eager_forward_ratio": "torch / cvjax",
+    "compiled_forward_ratio": "torch.compile / cvjax",
     "step_ms": "training step, ms",
-    "torch_step_ms": "torch, ms",
-    "step_ratio": "torch / cvjax",
+    "eager_step_ratio": "torch / cvjax",
+    "compiled_step_ratio": "torch.compile / cvjax",
     "compile_forward_seconds": "compile forward, s",
     "compile_step_seconds": "compile step, s",
 }
+if not COMPILED_PEERS:
+    COLUMNS = {key: label for key, label in COLUMNS.items() if "compiled" not in key}
 
 
 def main() -> None:
     """Measures, prints a table, writes the JSON."""
+    torch.backends.cudnn.benchmark = True  # as XLA, which tries its convolutions while compiling
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=5)
@@ -91,58 +101,95 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64 if ON_GPU else 8)
     default = ROOT / "benchmarks" / "results" / f"models_{jax.default_backend()}.json"
     parser.add_argument("--out", type=Path, default=default)
+    parser.add_argument("--lock", type=Path, help="time while holding the lock of this file")
     options = parser.parse_args()
-    known = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
-    rows = {row["model"]: row for row in known}
     print("  ".join(COLUMNS.values()))
     for name in options.models:
-        rows[name] = measure(name, options.batch, options.rounds, options.turn_seconds)
-        print("  ".join(str(rows[name][key]) for key in COLUMNS), flush=True)
-        result = {
-            "command": "python -m benchmarks.models " + " ".join(sys.argv[1:]),
-            "environment": {**environment(), "torch": torch.__version__},
-            "unit": f"milliseconds, {DTYPE}; ratios above 1: cvjax is faster",
-            "columns": COLUMNS,
-            "rows": [rows[name] for name in MODELS if name in rows],
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
+        row = measure(name, options.batch, options.rounds, options.turn_seconds, options.lock)
+        with alone(options.lock):  # others may write to the same file
+            row = _write(row, options.out)
+        print("  ".join(str(row.get(key)) for key in COLUMNS), flush=True)
 
 
-def measure(name: str, batch: int, rounds: int, turn_seconds: float) -> dict[str, Any]:
+def _write(row: dict[str, Any], out: Path) -> dict[str, Any]:
+    """`row` as it now stands in the file `out`, with the rows that were there."""
+    known = json.loads(out.read_text())["rows"] if out.exists() else []
+    rows = {one["model"]: one for one in known}
+    compiled_alone = rows.get(row["model"], {})
+    if "forward_ms" not in compiled_alone and "forward_ms" in row:
+        row |= {key: value for key, value in compiled_alone.items() if "seconds" in key}
+    rows[row["model"]] = row
+    result = {
+        "command": "python -m benchmarks.models",
+        "environment": {**environment(), "torch": torch.__version__},
+        "unit": f"milliseconds, {DTYPE}; ratios above 1: cvjax is faster",
+        "columns": COLUMNS,
+        "rows": [rows[name] for name in MODELS if name in rows],
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n")
+    return row
+
+
+def measure(
+    name: str, batch: int, rounds: int, turn_seconds: float, lock: Path | None
+) -> dict[str, Any]:
     """One row of the table."""
     library, peer, *sides = MODELS[name]
     side = sides[ON_GPU]
     rng = np.random.default_rng(0)
     images = rng.standard_normal((batch, side, side, 3), np.float32)
     ours = Ours(name, images)
-    theirs = {
-        layout: Theirs(library, peer, images, layout)
-        for layout in (torch.contiguous_format, torch.channels_last)
-    }
+    formats = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+    eager = {
+        label: Theirs(library, peer, images, layout)
+        for label, layout in formats.items()
+        if rounds
+    }  # fmt: skip
     row: dict[str, Any] = {
         "model": name,
         "peer": f"{library}.{peer}",
         "workload": f"{side}x{side}, batch {batch}",
         "rounds": rounds,
     }
+    contenders: dict[str, dict[str, Run]] = {}
+    compiled = (
+        Theirs(library, peer, images, torch.channels_last, compiled=True)
+        if COMPILED_PEERS
+        else None
+    )
     for kind in ("forward", "step"):
         started = time.perf_counter()
         getattr(ours, f"compile_{kind}")()
         row[f"compile_{kind}_seconds"] = round(time.perf_counter() - started, 1)
-        runs = {"ours": getattr(ours, kind)}
-        # The slower memory format drops out after a turn each.
-        candidates = {layout: getattr(one, kind) for layout, one in theirs.items()}
-        single = {layout: seconds(run, 2) for layout, run in candidates.items()}
-        fastest = min(single, key=single.get)
-        runs["theirs"] = candidates[fastest]
-        times = take_turns(runs, rounds, turn_seconds)
-        found = ratios(times["theirs"], times["ours"])
-        row[f"{kind}_ms"] = milliseconds(times["ours"])
-        row[f"torch_{kind}_ms"] = milliseconds(times["theirs"])
-        row[f"torch_{kind}_format"] = str(fastest).removeprefix("torch.")
-        row[f"{kind}_ratio"] = round(statistics.median(found), 3)
-        row[f"{kind}_ratio_range"] = [round(min(found), 3), round(max(found), 3)]
+        if rounds:
+            getattr(ours, kind)(1)
+        contenders[kind] = {"ours": getattr(ours, kind)}
+        if compiled:
+            started = time.perf_counter()
+            getattr(compiled, kind)(1)
+            row[f"torch_compile_{kind}_seconds"] = round(time.perf_counter() - started, 1)
+            contenders[kind]["compiled"] = getattr(compiled, kind)
+    if not rounds:
+        return row
+
+    with alone(lock):
+        for kind, runs in contenders.items():
+            for _ in range(2):  # warm at the second; then the slower memory format drops out
+                single = {label: seconds(getattr(one, kind), 2) for label, one in eager.items()}
+            fastest = min(single, key=single.get)
+            runs["eager"] = getattr(eager[fastest], kind)
+            times = take_turns(runs, rounds, turn_seconds)
+            row[f"{kind}_ms"] = milliseconds(times["ours"])
+            row[f"eager_{kind}_format"] = fastest
+            for peer_label in sorted(times.keys() - {"ours"}):
+                found = ratios(times[peer_label], times["ours"])
+                row[f"{peer_label}_{kind}_ms"] = milliseconds(times[peer_label])
+                row[f"{peer_label}_{kind}_ratio"] = round(statistics.median(found), 3)
+                row[f"{peer_label}_{kind}_ratio_range"] = [
+                    round(min(found), 3),
+                    round(max(found), 3),
+                ]
     return row
 
 
@@ -169,7 +216,6 @@ class Ours:
 
         jitted = jax.jit(forward, compiler_options=compiler_options())
         self._forward = jitted.lower(self._params, self._rest, self._images).compile()
-        self.forward(1)
 
     def compile_step(self) -> None:
         def step(params: Any, rest: Any, state: Any, key: jax.Array, images: jax.Array) -> Any:
@@ -188,7 +234,6 @@ class Ours:
         jitted = jax.jit(step, donate_argnums=(0, 1, 2), compiler_options=compiler_options())
         arguments = self._params, self._rest, self._state, self._key, self._images
         self._step = jitted.lower(*arguments).compile()
-        self.step(1)
 
     def forward(self, times: int) -> None:
         for _ in range(times):
@@ -204,10 +249,16 @@ class Ours:
 
 
 class Theirs:
-    """The peer's model, as a PyTorch user runs it."""
+    """The peer's model, as a PyTorch user runs it: `forward(n)` and `step(n)` as `Ours`."""
 
     def __init__(
-        self, library: str, name: str, images: np.ndarray, layout: torch.memory_format
+        self,
+        library: str,
+        name: str,
+        images: np.ndarray,
+        layout: torch.memory_format,
+        *,
+        compiled: bool = False,
     ) -> None:
         if library == "torchvision":
             import torchvision
@@ -222,6 +273,7 @@ class Theirs:
             net = timm.create_model(name, pretrained=False)
         self._device = "cuda" if ON_GPU else "cpu"
         self._net = net.to(self._device).to(memory_format=layout)
+        self._call = torch.compile(self._net, dynamic=False) if compiled else self._net
         self._optimizer = torch.optim.SGD(self._net.parameters(), lr=0.01, momentum=0.9)
         image = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(self._device)
         self._image = image.contiguous(memory_format=layout)
@@ -231,7 +283,7 @@ class Theirs:
         self._net.eval()
         with torch.inference_mode(), self._autocast():
             for _ in range(times):
-                self._net(self._image)
+                self._call(self._image)
         self._wait()
 
     def step(self, times: int) -> None:
@@ -239,7 +291,7 @@ class Theirs:
         for _ in range(times):
             self._optimizer.zero_grad(set_to_none=True)
             with self._autocast():
-                loss = F.cross_entropy(self._net(self._image), self._label)
+                loss = F.cross_entropy(self._call(self._image), self._label)
             loss.backward()
             self._optimizer.step()
         self._wait()

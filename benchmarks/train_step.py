@@ -1,7 +1,7 @@
 """A training step of ours against PyTorch's, eager and compiled, in turn on one machine.
 
     python -m benchmarks.train_step [--rounds 7] [--turn_seconds 3] [--workloads small_cnn resnet18]
-                                    [--out FILE]
+                                    [--lock FILE] [--out FILE]
 
 Forward, backward and an SGD step with momentum on a batch that lies on the device. Ours is the step
 that launch.py runs, from uint8 pictures, metrics and all. PyTorch takes float pictures, in both
@@ -24,7 +24,7 @@ import torch.nn.functional as F
 
 from benchmarks.bare_step import BareStep, config_on_random_pictures
 from benchmarks.torch_networks import network
-from benchmarks.turns import milliseconds, ratios, take_turns
+from benchmarks.turns import alone, milliseconds, ratios, take_turns
 from cvjax import build
 from cvjax.train.writer import environment
 
@@ -35,12 +35,13 @@ DTYPE = "bfloat16" if ON_GPU else "float32"
 WORKLOADS = {
     "small_cnn": (dict(name="small_cnn"), 28, 1, (128, 1024)),
     "resnet18": (dict(name="resnet18", stem="cifar"), 32, 3, (64, 1024)),
-    "resnet50": (dict(name="resnet50"), 224 if ON_GPU else 96, 3, (16, 256)),
+    "resnet50": (dict(name="resnet50"), 224 if ON_GPU else 96, 3, (16, 128)),
 }
 
 
 def main() -> None:
     """Measures, prints a table, writes the JSON."""
+    torch.backends.cudnn.benchmark = True  # as XLA, which tries its convolutions while compiling
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     turn_help = "one turn of a contender takes about this long, so that clocks and threads settle"
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     default = ROOT / "benchmarks" / "results" / f"train_step_{jax.default_backend()}.json"
     parser.add_argument("--out", type=Path, default=default)
+    parser.add_argument("--lock", type=Path, help="time while holding the lock of this file")
     options = parser.parse_args()
     columns = {
         "workload": "workload",
@@ -60,7 +62,7 @@ def main() -> None:
     print("  ".join(columns.values()))
     rows = []
     for name in options.workloads:  # what was measured stays if a later one takes too long
-        rows.append(measure(name, options.rounds, options.turn_seconds))
+        rows.append(measure(name, options.rounds, options.turn_seconds, options.lock))
         print("  ".join(str(rows[-1][key]) for key in columns), flush=True)
         result = {
             "command": "python -m benchmarks.train_step " + " ".join(sys.argv[1:]),
@@ -73,7 +75,7 @@ def main() -> None:
         options.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def measure(name: str, rounds: int, turn_seconds: float) -> dict:
+def measure(name: str, rounds: int, turn_seconds: float, lock: Path | None) -> dict:
     """One row of the table."""
     model, size, channels, batches = WORKLOADS[name]
     batch = batches[ON_GPU]
@@ -96,7 +98,8 @@ def measure(name: str, rounds: int, turn_seconds: float) -> dict:
     except Exception as error:  # no C++ compiler, an unsupported Python: the row says so
         print(f"torch.compile does not run here: {type(error).__name__}", file=sys.stderr)
 
-    times = take_turns(contenders, rounds, turn_seconds)
+    with alone(lock):
+        times = take_turns(contenders, rounds, turn_seconds)
     eager = min(("eager", "eager channels_last"), key=lambda key: statistics.median(times[key]))
     row = {
         "workload": f"{name}, {size}x{size}, batch {batch}",
@@ -132,7 +135,8 @@ class TorchStep:
         self._optimizer = torch.optim.SGD(self._net.parameters(), lr=0.01, momentum=0.9)
         self._image = torch.rand(shape, device=device).contiguous(memory_format=layout)
         self._label = torch.arange(shape[0], device=device) % 10
-        self._forward = torch.compile(self._loss) if compiled else self._loss
+        # Not dynamic: a second workload of one process would be compiled for any shape.
+        self._forward = torch.compile(self._loss, dynamic=False) if compiled else self._loss
         self.run(2)
 
     def _loss(self, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,11 @@
 """Contenders take turns on one machine, so that what slows it down slows all of them."""
 
+import contextlib
+import fcntl
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 Run = Callable[[int], None]  # does its work so many times, and returns when it is done
 
@@ -36,3 +39,17 @@ def seconds(run: Run, times: int) -> float:
     started = time.perf_counter()
     run(times)
     return time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def alone(lock: Path | None) -> Iterator[None]:
+    """Waits for the file's lock and holds it: programs that share it are timed one by one.
+
+    Compiling, which takes many times as long as timing, goes on meanwhile in the others.
+    """
+    if lock is None:
+        yield
+        return
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -44,6 +44,8 @@ SIDES = {
     "xception": 96,
     "nasnetalarge": 96,
 }
+# What the peer does otherwise than our default, and no weight shows.
+FIELDS = {"darknet53": {"negative_slope": 0.01}}
 NEGLIGIBLE = 1e-4
 # What counts as agreement: 1e-4, or this many times what PyTorch's own float32 is off.
 LIMIT, SHARE = 1e-4, 3.0
@@ -139,6 +141,7 @@ def _ours(name: str, side: int) -> tuple[Any, dict[str, Any]]:
         for field in dataclasses.fields(model)
         if field.name in ("dropout", "attention_dropout", "drop_path")
     }
+    fields |= FIELDS.get(name, {})
     if hasattr(model, "image_size"):
         fields["image_size"] = side
     return create(name, num_classes=CLASSES, **fields), fields

@@ -5,7 +5,8 @@ A family file, `cvjax/pretrained/<file of the model>.py`, holds
 * `SOURCES`: the libraries whose names it knows;
 * `torch_name(path, leaf, model, source) -> str`: what they call the array `leaf` of our module
   at `path`, such as ("stage1_block1/conv1", "kernel"); `tensor_name` joins the usual ones;
-* optionally `layout(path, leaf, model, source) -> Layout | None`, where an array does not lie as
+* optionally `FIELDS`, what weights of theirs need of the model's fields although no tensor shows
+  it, `layout(path, leaf, model, source) -> Layout | None`, where an array does not lie as
   `layouts.natural` says, `IGNORED`, regexes of their tensors that hold nothing learned, and
   `current_names(state_dict)`, which renames what older published files call otherwise.
 
@@ -61,11 +62,18 @@ def from_torch(
     float32, exactly. `num_classes=None` drops the head.
 
     Raises:
-        ValueError: naming every missing, unexpected, misshapen or mistyped tensor; or if nothing
-            is known of that model in that source.
+        ValueError: naming every missing, unexpected, misshapen or mistyped tensor; if a field of
+            the model is not what the weights were trained with; or if nothing is known of that
+            model in that source.
     """
     model = create(model_name, num_classes=num_classes, **fields)
     family = _family(model, model_name, source)
+    for field, value in getattr(family, "FIELDS", {}).items():
+        if getattr(model, field) != value:
+            raise ValueError(
+                f"{source}'s {model_name} is trained with {field}={value}, not "
+                f"{getattr(model, field)}: give {field}={value} to create, from_torch and model."
+            )
     state_dict = getattr(family, "current_names", dict)(state_dict)
     shapes = _shapes(model)
     names = {path: _name(family, path, model, model_name, source) for path in shapes}

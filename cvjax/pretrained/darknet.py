@@ -1,6 +1,6 @@
 """Darknet-53: https://github.com/huggingface/pytorch-image-models, cspnet.py.
 
-Its weights are trained with PyTorch's slope of the leaky ReLU: create with negative_slope=0.01.
+Its weights are trained with PyTorch's slope of the leaky ReLU, create(..., negative_slope=0.01).
 """
 
 import re
@@ -11,6 +11,7 @@ from cvjax.models.classifiers.darknet import Darknet53
 from cvjax.pretrained.convert import tensor_name
 
 SOURCES = ("timm",)
+FIELDS = {"negative_slope": 0.01}
 _OUTSIDE = {"stem/conv": "stem.conv1.conv", "stem/norm": "stem.conv1.bn", "head": "head.fc"}
 
 

@@ -17,4 +17,9 @@ def test_logits_and_features_agree_with_timm():
 
 def test_darknet19_has_no_weights_there():
     with pytest.raises(ValueError, match="no weights for Darknet19"):
-        from_torch("darknet19", {}, "timm")
+        from_torch("darknet19", {}, "timm", negative_slope=0.01)
+
+
+def test_slope_that_the_weights_were_not_trained_with_is_an_error():
+    with pytest.raises(ValueError, match="trained with negative_slope=0.01, not 0.1: give"):
+        from_torch("darknet53", {}, "timm")

@@ -20,6 +20,7 @@ from cvjax.ops.pixel_distributions import bits_per_dim
 from cvjax.tasks.fresh_variables import fresh_variables
 from cvjax.tasks.pixel_options import check_image_shape, pixel_option_problems
 from cvjax.tasks.pixel_sampling import sample_cached, sample_plain
+from cvjax.tasks.problems import raise_problems
 
 Tree = Mapping[str, Any]
 
@@ -47,9 +48,7 @@ class Autoregression:
     binarize: Binarize = "none"
 
     def __post_init__(self) -> None:
-        problems = list(pixel_option_problems(self.model, self.binarize))
-        if problems:
-            raise ValueError("\n".join(problems))
+        raise_problems(pixel_option_problems(self.model, self.binarize))
 
     def check(self, info: Any) -> None:
         """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).

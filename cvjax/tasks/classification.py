@@ -16,6 +16,7 @@ from cvjax.losses.regularization import WEIGHTS, elastic_penalty
 from cvjax.metrics import classification as metrics
 from cvjax.tasks.class_count import check_class_count
 from cvjax.tasks.fresh_variables import fresh_variables
+from cvjax.tasks.problems import raise_problems
 
 Tree = Mapping[str, Any]
 
@@ -64,9 +65,7 @@ class Classification:
     aux_weight: float = 0.3
 
     def __post_init__(self) -> None:
-        problems = list(_option_problems(self))
-        if problems:
-            raise ValueError("\n".join(problems))
+        raise_problems(_option_problems(self))
 
     def check(self, info: Any) -> None:
         """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).

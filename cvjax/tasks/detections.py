@@ -1,6 +1,6 @@
 """What tasks of detection share: what they ask of a batch, and how the best boxes are chosen."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import clu.metrics
@@ -13,6 +13,7 @@ from cvjax.metrics.classification import Mean
 from cvjax.ops.nms import nms
 from cvjax.tasks.class_count import check_class_count
 from cvjax.tasks.fresh_variables import fresh_variables
+from cvjax.tasks.problems import raise_problems
 
 
 class DetectionTask:
@@ -22,9 +23,7 @@ class DetectionTask:
     model: nn.Module
 
     def __post_init__(self) -> None:
-        problems = list(self.option_problems())
-        if problems:
-            raise ValueError("\n".join(problems))
+        raise_problems(self.option_problems())
 
     def option_problems(self) -> Iterator[str]:
         """What is wrong with the options, a sentence each."""
@@ -41,27 +40,6 @@ class DetectionTask:
     def init(self, rng: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh variables, {"params": ...} and whatever other collections the model keeps."""
         return fresh_variables(self.model, rng, batch["image"])
-
-
-def range_problems(
-    task: Any,
-    *,
-    weights: Sequence[str] = (),
-    shares: Sequence[str] = (),
-    counts: Sequence[str] = (),
-) -> Iterator[str]:
-    """What is wrong with options of `task`: negative weights, shares outside of [0, 1], counts
-    below 1.
-    """
-    for name in weights:
-        if getattr(task, name) < 0:
-            yield f"task.{name}: got {getattr(task, name)}, expected no negative value."
-    for name in shares:
-        if not 0 <= getattr(task, name) <= 1:
-            yield f"task.{name}: got {getattr(task, name)}, expected a value in [0, 1]."
-    for name in counts:
-        if getattr(task, name) < 1:
-            yield f"task.{name}: got {getattr(task, name)}, expected at least 1."
 
 
 def require_boxes(batch: Mapping[str, Any], task: str) -> None:

@@ -17,6 +17,7 @@ from cvjax.metrics.classification import Mean
 from cvjax.ops.image_range import to_signed, to_unsigned
 from cvjax.ops.latent import PRIORS, draw_latent, lerp, slerp
 from cvjax.tasks.fresh_variables import fresh_variables
+from cvjax.tasks.problems import raise_problems
 from cvjax.tasks.training_pass import training_pass
 
 Tree = Mapping[str, Any]
@@ -54,9 +55,7 @@ class GAN:
     prior: str = "normal"
 
     def __post_init__(self) -> None:
-        problems = list(_option_problems(self))
-        if problems:
-            raise ValueError("\n".join(problems))
+        raise_problems(_option_problems(self))
 
     def check(self, info: Any) -> None:
         """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).
@@ -77,8 +76,7 @@ class GAN:
                 f"model.num_classes is {model.num_classes}, but {info.name} has "
                 f"{info.num_classes} classes. Leave model.num_classes out."
             )
-        if problems:
-            raise ValueError("\n".join(problems))
+        raise_problems(problems)
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ...} and whatever other collections the model keeps."""

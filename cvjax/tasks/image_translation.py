@@ -18,6 +18,7 @@ from cvjax.metrics.image_quality import psnr, ssim
 from cvjax.ops.image_pool import empty_pool, exchange
 from cvjax.ops.image_range import to_signed, to_unsigned
 from cvjax.tasks.gan import discriminator_held
+from cvjax.tasks.problems import raise_problems
 from cvjax.tasks.training_pass import training_pass
 
 Tree = Mapping[str, Any]
@@ -53,9 +54,7 @@ class Pix2Pix:
     l1_weight: float = 100.0
 
     def __post_init__(self) -> None:
-        problems = list(_pix2pix_problems(self))
-        if problems:
-            raise ValueError("\n".join(problems))
+        raise_problems(_pix2pix_problems(self))
 
     def check(self, info: Any) -> None:
         """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).
@@ -205,9 +204,7 @@ class CycleGAN:
     pool_size: int = 50
 
     def __post_init__(self) -> None:
-        problems = list(_cycle_problems(self))
-        if problems:
-            raise ValueError("\n".join(problems))
+        raise_problems(_cycle_problems(self))
 
     def check(self, info: Any) -> None:
         """Raises ValueError if the data's images have other channels than the model's."""

@@ -16,12 +16,9 @@ from cvjax.metrics.classification import Mean
 from cvjax.metrics.localization import PointError
 from cvjax.ops.boxes import clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
 from cvjax.tasks.class_count import check_class_count
-from cvjax.tasks.detections import (
-    range_problems,
-    require_boxes,
-    with_area,
-)
+from cvjax.tasks.detections import require_boxes, with_area
 from cvjax.tasks.fresh_variables import fresh_variables
+from cvjax.tasks.problems import raise_problems, range_problems
 
 Tree = Mapping[str, Any]
 LOSSES = ("mixed", "squared")
@@ -62,8 +59,7 @@ class Localization:
                 "model: this task's detections need boxes=True and num_classes; a model of points "
                 "alone has no evaluator yet."
             )
-        if problems:
-            raise ValueError("\n".join(problems))
+        raise_problems(problems)
 
     def check(self, info: Any) -> None:
         """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).

@@ -19,6 +19,7 @@ from cvjax.metrics.image_quality import psnr, ssim
 from cvjax.ops.image_range import to_signed, to_unsigned
 from cvjax.tasks.fresh_variables import fresh_variables
 from cvjax.tasks.gan import discriminator_held
+from cvjax.tasks.problems import raise_problems
 from cvjax.tasks.training_pass import training_pass
 
 Tree = Mapping[str, Any]
@@ -81,9 +82,7 @@ class SuperResolution:
     border: int = 4
 
     def __post_init__(self) -> None:
-        problems = list(_option_problems(self))
-        if problems:
-            raise ValueError("\n".join(problems))
+        raise_problems(_option_problems(self))
 
     def check(self, info: Any) -> None:
         """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).
@@ -106,8 +105,7 @@ class SuperResolution:
                 f"model.factor={factor} does not divide {info.name}'s {height}x{width} pixels; set "
                 "data.image_size to a multiple."
             )
-        if problems:
-            raise ValueError("\n".join(problems))
+        raise_problems(problems)
 
     def init(self, rng: Array, batch: Tree) -> dict[str, Any]:
         """Fresh variables, {"params": ..., "batch_stats": ...}, and those of a content network."""

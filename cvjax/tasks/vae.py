@@ -24,6 +24,7 @@ from cvjax.metrics.classification import Mean
 from cvjax.ops.content_keys import content_keys
 from cvjax.ops.pixel_distributions import bits_per_dim
 from cvjax.tasks.pixel_options import check_image_shape, pixel_option_problems
+from cvjax.tasks.problems import raise_problems
 
 Tree = Mapping[str, Any]
 
@@ -60,9 +61,7 @@ class VAETask:
     samples: int = 1
 
     def __post_init__(self) -> None:
-        problems = [*pixel_option_problems(self.model, self.binarize), *_option_problems(self)]
-        if problems:
-            raise ValueError("\n".join(problems))
+        raise_problems([*pixel_option_problems(self.model, self.binarize), *_option_problems(self)])
 
     def check(self, info: Any) -> None:
         """Compares the model with the data's `info` (`cvjax.data.source.SourceInfo`).

@@ -23,10 +23,10 @@ from cvjax.tasks.detections import (
     best_detections,
     best_pairs,
     detection_metrics,
-    range_problems,
     require_boxes,
     with_area,
 )
+from cvjax.tasks.problems import range_problems
 
 Tree = Mapping[str, Any]
 PARTS = ("box_loss", "object_loss", "class_loss")

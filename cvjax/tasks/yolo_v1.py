@@ -21,10 +21,10 @@ from cvjax.tasks.detections import (
     best_detections,
     best_pairs,
     detection_metrics,
-    range_problems,
     require_boxes,
     with_area,
 )
+from cvjax.tasks.problems import range_problems
 
 Tree = Mapping[str, Any]
 

@@ -60,7 +60,7 @@ def _features(base: str, path: str, seed: int, *, random: bool = False) -> Train
 
 
 def _recipe(base: str, path: str, seed: int) -> Training:
-    config = f"{STAMPS}:model={base},size=96,head_epochs=20,epochs=8,tune=top"
+    config = f"{STAMPS}:model={base},size=96,head_epochs=20,epochs=8,tune=all"
     return _training(config, path, seed)
 
 

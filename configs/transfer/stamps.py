@@ -1,8 +1,8 @@
 """Ten classes of some three hundred cut-outs, from a network that was trained on ImageNet.
 
 The five steps of Chollet et al. 2017 ("Deep Learning with Python", section 5.3): put a new head on
-a trained base, freeze the base, train the head, let the base train, train both together at a twentieth of
-the rate. Two stages, one command; killed, the same command goes on in its stage:
+a trained base, freeze the base, train the head, let the base train, train both together at a
+twentieth of the rate. Two stages, one command; killed, the same command goes on in its stage:
 
     apt-get install --no-install-recommends tuxpaint-stamps-default
     python launch.py --config configs/transfer/stamps.py --workdir runs/stamps

@@ -107,7 +107,7 @@ def _rows_of(base: str, path: str) -> tuple[Row, ...]:
             tuple(zip(features, recipes)),
             lambda a, b: head(b) - _accuracy(a),
             holds=False,
-            note="the book's is 6; flips and colours, as more blurs 96 pixels, teach a head nothing",
+            note="the book's is 6; flips and colours alone, as more blurs 96 pixels",
         ),
         _gain(
             f"{label}: fine-tuning over the frozen base",

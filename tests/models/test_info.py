@@ -62,7 +62,7 @@ def convolve(x, window, *, stride=1, padding=0, dilation=1):
     )  # fmt: skip
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "golden",
     [pytest.param(g, marks=pytest.mark.slow if "nasnetalarge" in str(g) else ()) for g in GOLDENS],

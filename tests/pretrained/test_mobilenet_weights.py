@@ -8,6 +8,7 @@ def test_mobilenet_v2_agrees_with_torchvision():
     parity.check("tv_mobilenet_v2", "mobilenet_v2", stages=stages)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("name", "strides"),
     [("large", (1, 3, 6, 12, 16)), ("small", (0, 1, 3, 8, 12))],

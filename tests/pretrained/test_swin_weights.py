@@ -15,6 +15,7 @@ STAGES = {
 }
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["tv_swin_t__96x128", "tv_swin_t"])
 def test_logits_and_features_agree_with_torchvision(name):
     parity.check(name, "swin_t", stages=STAGES, to_reference=dict)

@@ -58,7 +58,8 @@ def test_a_new_class_that_the_base_knows_is_refused():
         load(f"{CONFIG}:variant=heads")
 
 
-@pytest.mark.parametrize("variant", ["recipe", pytest.param("head", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["recipe", "head"])
 def test_the_class_output_is_fresh_and_what_is_frozen_keeps_every_bit(variant, tmp_path):
     config = load(f"{CONFIG}:variant={variant},base=there,smoke")
     config.data.update(image_size=32, batch_size=2, augment={})

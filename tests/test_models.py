@@ -17,13 +17,13 @@ SMALLER = {"width": 8, "hidden": 16, "depth": 2}
 STRIDES = ("stride1", "stride2", "stride4", "stride8", "stride16", "stride32")
 # Shallow as they get, they still take long to compile, and the fast tests run others of their kind.
 SLOW_TO_COMPILE = {
-    "bn_inception", "convnext_base", "inception_resnet_v2", "inception_v3", "inception_v4",
-    "nasnetalarge", "nasnetamobile", "regnet_y_16gf", "senet154", "swin_b", "tf_efficientnet_b0",
-    "wide_resnet101_2", "xception",
+    "bn_inception", "convnext_base", "googlenet", "inception_resnet_v2", "inception_v3",
+    "inception_v4", "mnasnet1_0", "nasnetalarge", "nasnetamobile", "regnet_y_16gf", "senet154",
+    "swin_b", "tf_efficientnet_b0", "wide_resnet101_2", "xception",
 }  # fmt: skip
 SLOW_GRADIENT = SLOW_TO_COMPILE | {
-    "googlenet", "mnasnet1_0", "mobilenet_v2", "mobilenet_v3_small", "mobilenetv1_100",
-    "resnet101_v1", "shufflenet_v2_x0_5",
+    "darknet19", "mobilenet_v2", "mobilenet_v3_small", "mobilenetv1_100", "resnet101_v1",
+    "resnetv2_101", "shufflenet_v2_x0_5", "zfnet",
 }  # fmt: skip
 # Parameters that the paper's or a library's network has and that act on nothing.
 IDLE = {"ResNetV1": r"\['conv'\]\['bias'\]$"}  # the normalisation behind takes the mean away

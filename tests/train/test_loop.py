@@ -128,6 +128,7 @@ def test_evaluating_a_checkpoint_gives_what_training_measured_there(which, nurse
     assert json.loads((workdir / "evals" / "test.json").read_text())["step"] == steps[which]
 
 
+@pytest.mark.slow
 def test_evaluating_beside_a_run_that_goes_on_disturbs_neither(nursery, tmp_path):
     """The run replaces its only checkpoint at every step, so each choice is soon gone."""
     train = {"steps": 100_000, "checkpoint_every": 1, "keep": 1, "early_stop": None}

@@ -64,7 +64,8 @@ def main() -> None:
             rows.append(measure(layer, which, options))
             print("  ".join(str(rows[-1].get(key)) for key in COLUMNS), flush=True)
     result = {
-        "command": "python -m benchmarks.depthwise",
+        "command": f"python -m benchmarks.depthwise --rounds {options.rounds} "
+        f"--turn_seconds {options.turn_seconds}",
         "environment": {**environment(), "torch": torch.__version__},
         "unit": f"milliseconds, {DTYPE}, batch {BATCH}; ratios above 1: cvjax is faster",
         "columns": COLUMNS,
@@ -97,7 +98,7 @@ def measure(layer: tuple[int, int, int, int], which: str, options: argparse.Name
     torch_times = min((times["NCHW"], times["NHWC"]), key=statistics.median)
     row = {"layer": f"{side}x{side}, {channels} channels, {window}x{window}, stride {stride}",
            "pass": which, "rounds": options.rounds}  # fmt: skip
-    row |= {f"{name}_ms": round(milliseconds(times[name]), 3) for name in times}
+    row |= {f"{name}_ms": milliseconds(times[name]) for name in times}
     row["torch_ms"] = milliseconds(torch_times)
     row["torch_ratio"] = round(statistics.median(ratios(torch_times, times["cvjax"])), 2)
     return row

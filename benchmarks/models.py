@@ -107,12 +107,13 @@ def main() -> None:
     for name in options.models:
         row = measure(name, options.batch, options.rounds, options.turn_seconds, options.lock)
         with alone(options.lock):  # others may write to the same file
-            row = _write(row, options.out)
+            row = _write(row, options)
         print("  ".join(str(row.get(key)) for key in COLUMNS), flush=True)
 
 
-def _write(row: dict[str, Any], out: Path) -> dict[str, Any]:
-    """`row` as it now stands in the file `out`, with the rows that were there."""
+def _write(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """`row` as it now stands in the file of results, with the rows that were there."""
+    out = options.out
     known = json.loads(out.read_text())["rows"] if out.exists() else []
     rows = {one["model"]: one for one in known}
     compiled_alone = rows.get(row["model"], {})
@@ -120,7 +121,8 @@ def _write(row: dict[str, Any], out: Path) -> dict[str, Any]:
         row |= {key: value for key, value in compiled_alone.items() if "seconds" in key}
     rows[row["model"]] = row
     result = {
-        "command": "python -m benchmarks.models",
+        "command": f"python -m benchmarks.models --rounds {options.rounds} --batch {options.batch} "
+        f"--turn_seconds {options.turn_seconds}",
         "environment": {**environment(), "torch": torch.__version__},
         "unit": f"milliseconds, {DTYPE}; ratios above 1: cvjax is faster",
         "columns": COLUMNS,

@@ -30,7 +30,7 @@ import torch
 
 from benchmarks.models import MODELS
 from cvjax.models import create
-from cvjax.pretrained import from_torch, to_torch
+from cvjax.pretrained import darknet, from_torch, to_torch
 from cvjax.train.writer import environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +45,7 @@ SIDES = {
     "nasnetalarge": 96,
 }
 # What the peer does otherwise than our default, and no weight shows.
-FIELDS = {"darknet53": {"negative_slope": 0.01}}
+FIELDS = {"darknet53": darknet.FIELDS}
 NEGLIGIBLE = 1e-4
 # What counts as agreement: 1e-4, or this many times what PyTorch's own float32 is off.
 LIMIT, SHARE = 1e-4, 3.0

@@ -50,19 +50,21 @@ def on_folder(path: str = "") -> Claim:
 
 def _scratch(path: str, seed: int, *, plain: bool) -> Training:
     config = f"{STAMPS}:variant=scratch,model=small_cnn,size=96,epochs=12{',plain' * plain}"
-    return _training(config, path, seed)
+    return training(config, path, seed)
 
 
 def _features(base: str, path: str, seed: int, *, random: bool = False) -> Training:
-    return _training(f"{FEATURES}:model={base},size=96,epochs=8{',random' * random}", path, seed)
+    return training(f"{FEATURES}:model={base},size=96,epochs=8{',random' * random}", path, seed)
 
 
-def _recipe(base: str, path: str, seed: int) -> Training:
+def recipe(base: str, path: str, seed: int) -> Training:
+    """The head on the frozen base for 20 epochs, then everything for 8."""
     config = f"{STAMPS}:model={base},size=96,head_epochs=20,epochs=8,tune=all"
-    return _training(config, path, seed)
+    return training(config, path, seed)
 
 
-def _training(config: str, path: str, seed: int) -> Training:
+def training(config: str, path: str, seed: int) -> Training:
+    """A run on the split of that seed, evaluated at its end alone."""
     # The split and the pictures differ from seed to seed; the programs are the same and are
     # compiled once.
     where = f",path={path}" if path else ""
@@ -76,7 +78,7 @@ def _scratch_rows(path: str) -> tuple[Row, ...]:
     return (
         _level(RUNGS[0], RUNGS[0], plain, _accuracy),
         _level(RUNGS[1], RUNGS[1], augmented, _accuracy),
-        _gain(
+        gain(
             "augmentation from scratch gains",
             both,
             lambda a, b: _accuracy(b) - _accuracy(a),
@@ -89,33 +91,33 @@ def _rows_of(base: str, path: str) -> tuple[Row, ...]:
     label = BASES[base]
     scratch = [_scratch(path, seed, plain=False) for seed in SEEDS]
     features = [_features(base, path, seed) for seed in SEEDS]
-    recipes = [_recipe(base, path, seed) for seed in SEEDS]
+    recipes = [recipe(base, path, seed) for seed in SEEDS]
     head, tuned = (of_stage(name, _accuracy) for name in (HEAD, FINETUNE))
     return (
         _level(f"{label}, {RUNGS[2]}", RUNGS[2], _alone(features), _accuracy),
         _level(f"{label}, {RUNGS[3]}", RUNGS[3], _alone(recipes), head),
         _level(f"{label}, {RUNGS[4]}", RUNGS[4], _alone(recipes), tuned),
-        _gain(
+        gain(
             f"{label}: cached features over scratch, augmented",
             tuple(zip(scratch, features)),
             lambda a, b: _accuracy(b) - _accuracy(a),
             expected=0.2,
             note="far above: 20 points or more; the book's is 8",
         ),
-        _gain(
+        gain(
             f"{label}: augmentation over cached features",
             tuple(zip(features, recipes)),
             lambda a, b: head(b) - _accuracy(a),
             holds=False,
             note="the book's is 6; flips and colours alone, as more blurs 96 pixels",
         ),
-        _gain(
+        gain(
             f"{label}: fine-tuning over the frozen base",
             _alone(recipes),
             lambda a: tuned(a) - head(a),
             note="the book's is 1",
         ),
-        _gain(
+        gain(
             f"{label}: fine-tuning over cached features",
             tuple(zip(features, recipes)),
             lambda a, b: tuned(b) - _accuracy(a),
@@ -143,7 +145,7 @@ def _level(name: str, rung: str, repetitions: Any, measure: Any) -> Row:
     )
 
 
-def _gain(
+def gain(
     name: str, repetitions: Any, measure: Any, *, expected: float = 0.0, note: str = "", **more: Any
 ) -> Row:
     return Row(

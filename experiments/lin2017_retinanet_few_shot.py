@@ -16,7 +16,6 @@ from typing import Any
 from experiments.claim import Claim, Records, Row, Training, last, training_minutes
 from experiments.runner import kept_folder
 
-NAME = "lin2017_retinanet_few_shot"
 CONFIG = "configs/detection/retinanet_few_shot.py"
 NEW = ("8", "9")
 WAYS = {
@@ -35,7 +34,7 @@ NOT_HELD = {
 
 
 def _run(way: str, setting: str, new: str) -> Training:
-    base = "" if way == "scratch" else f",base={kept_folder(NAME, BASE).as_posix()}"
+    base = "" if way == "scratch" else f",base={kept_folder(BASE).as_posix()}"
     return Training(f"{CONFIG}:variant={way}{setting},new={new}{base}")
 
 

@@ -23,6 +23,7 @@ from experiments.claim import NOT_RUN, RESULTS, ROOT, Claim, Row, Training, Valu
 
 # A recomputed figure may differ from the committed one by rounding on another machine.
 REPRODUCTION_TOLERANCE = 1e-5
+_KEPT = Path("runs") / "experiments" / "kept"  # from the repository's root
 _DONE = "done.json"  # in the workdir of a kept run that has finished
 
 
@@ -36,8 +37,9 @@ def run_claim(
 ) -> dict[str, Any]:
     """The result of the claim: every row's figure and verdict, and what it was measured on.
 
-    Runs of rows with repetitions are kept in `runs/experiments/<name>` and not repeated there, so
-    that a claim of many runs may be killed and goes on. `jobs` of them run at a time.
+    Runs of rows with repetitions are kept in `runs/experiments/kept`, for all claims that ask for
+    them, and not repeated there, so that a claim of many runs may be killed and goes on. `jobs` of
+    them run at a time.
 
     Args:
         environment: that of the training processes.
@@ -47,7 +49,7 @@ def run_claim(
         RuntimeError: if a training run fails.
     """
     command = f"python -m experiments --run {name}"
-    kept = _kept_runs(name, claim, environment, jobs=jobs, finished_only=finished_only)
+    kept = _kept_runs(claim, environment, jobs=jobs, finished_only=finished_only)
     counted: set[Training] = set()  # whose minutes are another row's already
     runs: dict[Training, dict[str, Any]] = {}
     rows = []
@@ -87,13 +89,13 @@ def run_claim(
     }
 
 
-def kept_folder(name: str, training: Training) -> Path:
-    """Where the claim keeps that run of a row with repetitions, from the repository's root.
+def kept_folder(training: Training) -> Path:
+    """Where that run of rows with repetitions is kept, from the repository's root.
 
     A run may start from another one's: `init_from` is that one's folder, and its row comes first.
     """
     code = hashlib.sha256(_command(training).encode()).hexdigest()[:12]
-    return Path("runs") / "experiments" / name / code
+    return _KEPT / code
 
 
 def missing_data(training: Training) -> str:
@@ -193,7 +195,7 @@ def _is_mean(ours: Value, values: list[Any]) -> bool:
 
 
 def _kept_runs(
-    name: str, claim: Claim, environment: Mapping[str, str], *, jobs: int, finished_only: bool
+    claim: Claim, environment: Mapping[str, str], *, jobs: int, finished_only: bool
 ) -> dict[Training, dict[str, Any]]:
     """What each run of rows with repetitions gave; the first repetition of every row comes first,
     so that a claim which is cut short has as many of each."""
@@ -201,14 +203,13 @@ def _kept_runs(
     rounds = range(max((len(groups) for groups in rows), default=0))
     groups = [groups[i] for i in rounds for groups in rows if i < len(groups)]
     trainings = list(dict.fromkeys(training for group in groups for training in group))
-    folder = ROOT / "runs" / "experiments" / name
     # Repetitions of one program compile it once.
-    environment = {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), **environment}
+    environment = {"JAX_COMPILATION_CACHE_DIR": str(ROOT / _KEPT / "compiled"), **environment}
     # And load a config's data once to see whether it is there.
     missing_of = functools.cache(lambda config: missing_data(Training(config)))
 
     def result_of(training: Training) -> dict[str, Any] | None:
-        place = ROOT / kept_folder(name, training)
+        place = ROOT / kept_folder(training)
         done = _read_json(place / _DONE)
         if not done:
             if finished_only:

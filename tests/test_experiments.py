@@ -232,7 +232,11 @@ def test_repeated_runs_are_averaged_kept_and_counted_where_cut_short(checkout):
     assert sorted((checkout / "launched").read_text().split()) == ["1", "2", "4", "6"]
     assert result["rows"][1]["minutes"] == 0  # those runs are the first row's already
 
-    kept = checkout / "runs" / "experiments" / "toy"
+    # Another claim with a run of these takes it as it is.
+    other = runner.run_claim("other", claim_of(rows[0]), environment={}, finished_only=True)
+    assert other["rows"][0]["values"] == [0.125, 0.5]
+
+    kept = checkout / "runs" / "experiments" / "kept"
     done = next(p for p in kept.glob("*/done.json") if "config.py:4" in p.read_text())
     done.unlink()  # as if it had been killed
     partial = runner.run_claim("toy", claim_of(*rows), environment={}, finished_only=True)

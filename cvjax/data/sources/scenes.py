@@ -57,6 +57,7 @@ COUNTS = (
     "eleven", "twelve", "many",
 )  # fmt: skip
 
+_FEWEST, _MOST = 1, 12  # objects a picture
 _DRAWS = 9  # random numbers that an object takes, besides two for every try to place it
 _PLACING_TRIES = 12
 _MIN_PIXELS = 12  # an object with less to see is not put in
@@ -67,7 +68,8 @@ _NOISE = 12  # grey levels of sensor noise
 
 @dataclasses.dataclass(frozen=True)
 class Scenes:
-    """Scenes of one split: `image` uint8 [S, S, C] and what is in it, padded to `max_objects` = N.
+    """Scenes of one split: `image` uint8 [S, S, C] and what is in it, padded to `max_objects` = N
+    of that split.
 
     Always: `boxes` float32 [N, 4] (xyxy, pixels, half-open), `box_label` int32 [N], `box_valid`
     bool [N]; valid boxes come first, in the order of painting, and padding is 0. As `targets` asks:
@@ -83,8 +85,9 @@ class Scenes:
         image_size: side of the picture, pixels.
         num_examples: of every split, or by split, as {"train": 20}; what is not said is 4,000 of
             "train" and 500 of the others.
-        min_objects, max_objects: the number of objects is drawn evenly between them; a crowded
-            picture may get fewer than were drawn, but none only where min_objects is 0.
+        min_objects, max_objects: the number of objects is drawn evenly between them, of every
+            split, or by split as `num_examples`, 1 and 12 where it is not said; a crowded picture
+            may get fewer than were drawn, but none only where min_objects is 0.
         size: longer side of a glyph before it is turned, as a share of the picture's, log-uniform.
         rotation: largest turn either way, degrees.
         max_hidden: largest share of an object that later ones may cover.
@@ -103,8 +106,8 @@ class Scenes:
     image_size: int = 128
     channels: int = 3
     num_examples: int | Mapping[str, int] | None = None
-    min_objects: int = 1
-    max_objects: int = 12
+    min_objects: int | Mapping[str, int] = _FEWEST
+    max_objects: int | Mapping[str, int] = _MOST
     size: tuple[float, float] = (0.14, 0.45)
     rotation: float = 25.0
     max_hidden: float = 0.25
@@ -126,17 +129,18 @@ class Scenes:
             problems.append(f"image_size={self.image_size} must be at least 16 pixels.")
         if self.channels not in (1, 3):
             problems.append(f"channels={self.channels} must be 1 or 3.")
-        for name in ("num_examples", "always"):
+        for name in ("num_examples", "min_objects", "max_objects", "always"):
             by_split = getattr(self, name)
             strange = set(by_split) - set(SPLIT_SIZES) if isinstance(by_split, Mapping) else ()
             if strange:
                 problems.append(f"{name} names {sorted(strange)}; splits: {list(SPLIT_SIZES)}.")
         if len(self) < 1:
             problems.append(f"num_examples={self.num_examples} must be at least 1.")
-        if not (0 <= self.min_objects <= self.max_objects and self.max_objects > 0):
+        fewest, most = self._limits
+        if not (0 <= fewest <= most and most > 0):
             problems.append(
                 f"min_objects={self.min_objects} and max_objects={self.max_objects} must rise "
-                "from at least 0, to at least 1."
+                f"from at least 0, to at least 1; of {self.split} they are {fewest} and {most}."
             )
         if len(self.size) != 2 or not 0 < self.size[0] <= self.size[1] <= 1:
             problems.append(f"size={self.size} must be 0 < smallest <= largest <= 1.")
@@ -158,7 +162,7 @@ class Scenes:
                     f"scenes: {name}={list(asked)} must be different names out of the classes that "
                     f"appear, {list(known)}."
                 )
-        if self._always and not self.min_objects:
+        if self._always and not fewest:
             raise ValueError(
                 f"scenes: always={list(self._always)} needs min_objects of at least 1, got 0."
             )
@@ -187,15 +191,13 @@ class Scenes:
         )
 
     def __len__(self) -> int:
-        given = self.num_examples
-        if isinstance(given, Mapping):
-            given = given.get(self.split)
+        given = self._of_split(self.num_examples, None)
         return SPLIT_SIZES.get(self.split, 1) if given is None else given
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         scene = self._scene(index)
         shown = [i for i, thing in enumerate(scene.objects) if thing.label >= 0]
-        count, limit = len(shown), self.max_objects
+        count, (_, limit) = len(shown), self._limits
         example = {
             "image": set_channels(scene.image, self.channels),
             "boxes": np.zeros((limit, 4), np.float32),
@@ -240,10 +242,19 @@ class Scenes:
         labels = {name: label for label, name in enumerate(self._annotated)}
         return [labels.get(name, -1) for name in self._glyphs.class_names]
 
+    def _of_split(self, given: Any, default: Any) -> Any:
+        """What an option that may be given by split is for this one."""
+        return given.get(self.split, default) if isinstance(given, Mapping) else given
+
+    @functools.cached_property
+    def _limits(self) -> tuple[int, int]:
+        """The smallest and the largest number of objects of this split's pictures."""
+        fewest, most = self.min_objects, self.max_objects
+        return self._of_split(fewest, _FEWEST), self._of_split(most, _MOST)
+
     @functools.cached_property
     def _always(self) -> Sequence[str]:
-        always = self.always
-        return always.get(self.split, ()) if isinstance(always, Mapping) else always
+        return self._of_split(self.always, ())
 
     @functools.cached_property
     def _first_classes(self) -> Sequence[int]:
@@ -277,7 +288,8 @@ class Scenes:
         scene = _Scene(canvas, owner, [], texture, colors[0])
         palette = _palette(colors)
         count, left, top = rng.random(3)
-        wanted = self.min_objects + int(count * (self.max_objects + 1 - self.min_objects))
+        fewest, most = self._limits
+        wanted = fewest + int(count * (most + 1 - fewest))
         while True:
             for _ in range(wanted):
                 self._add_object(scene, palette, rng.random(_DRAWS + 2 * _PLACING_TRIES).tolist())

@@ -138,19 +138,22 @@ class Pix2Pix:
         self, variables: Tree, batch: Tree, rngs: Mapping[str, Array] | None = None
     ) -> dict[str, Array]:
         """`translated` [B, H, W, C] in [0, 1], and by example `l1`, `psnr` and `ssim` against the
-        image.
+        image; but for label maps, `condition_l1` of the condition left as it is.
 
         The conditions' random parts are rngs["noise"]'s, without it those of a fixed key.
         """
         key = jax.random.key(0) if rngs is None else rngs["noise"]
-        translated = self._translated(variables, self.conditions(key, batch))
-        error = translated - batch["image"]
-        return {
+        condition, image = self.conditions(key, batch), batch["image"]
+        translated = self._translated(variables, condition)
+        figures = {
             "translated": translated,
-            "l1": jnp.abs(error).mean(axis=(1, 2, 3)),
-            "psnr": psnr(translated, batch["image"]),
-            "ssim": ssim(translated, batch["image"]),
+            "l1": _absolute_error(translated, image),
+            "psnr": psnr(translated, image),
+            "ssim": ssim(translated, image),
         }
+        if self.condition != SEMANTIC:
+            figures["condition_l1"] = _absolute_error(to_unsigned(condition), image)
+        return figures
 
     def translation(self, variables: Tree, key: Key[Array, ""], batch: Tree) -> dict[str, Array]:
         """`image` [B, 3, H, W, C]: condition, translation, target; label maps by colour."""
@@ -164,12 +167,15 @@ class Pix2Pix:
 
     def metrics(self) -> type[clu.metrics.Collection]:
         """`l1`, mean absolute error of values in [0, 1]; `psnr` in dB, `ssim`, means over images
-        (`cvjax.metrics.image_quality`)."""
-        return clu.metrics.Collection.create(
-            l1=Mean.of(lambda l1, **_: l1),
-            psnr=Mean.of(lambda psnr, **_: psnr),
-            ssim=Mean.of(lambda ssim, **_: ssim),
-        )
+        (`cvjax.metrics.image_quality`); `condition_l1`, the error of doing nothing."""
+        figures = {
+            "l1": Mean.of(lambda l1, **_: l1),
+            "psnr": Mean.of(lambda psnr, **_: psnr),
+            "ssim": Mean.of(lambda ssim, **_: ssim),
+        }
+        if self.condition != SEMANTIC:
+            figures["condition_l1"] = Mean.of(lambda condition_l1, **_: condition_l1)
+        return clu.metrics.Collection.create(**figures)
 
     def _translated(self, variables: Tree, condition: Array) -> Float[Array, "b h w c"]:
         return to_unsigned(self.model.apply(variables, condition, train=False, method="translate"))
@@ -290,14 +296,15 @@ class CycleGAN:
     def predict(
         self, variables: Tree, batch: Tree, rngs: Mapping[str, Array] | None = None
     ) -> dict[str, Array]:
-        """By example, with the image as one of set b: `cycle_error` b -> a -> b, and `l1`, how far
-        the translation of its own condition is from it; means of values in [0, 1]."""
+        """By example, with the image as one of set b: `cycle_error` b -> a -> b; `l1`, how far
+        the translation of its own condition is from it, and `condition_l1`, how far that is
+        untranslated; means of values in [0, 1]."""
         key = jax.random.key(0) if rngs is None else rngs["noise"]
-        _, there, back = self._translations(variables, key, batch)
-        error = back - to_signed(batch["image"])
+        condition, there, back = self._translations(variables, key, batch)
+        answers = {"cycle_error": back, "l1": there, "condition_l1": condition}
         return {
-            "cycle_error": jnp.abs(error).mean(axis=(1, 2, 3)) / 2,
-            "l1": jnp.abs(there - to_signed(batch["image"])).mean(axis=(1, 2, 3)) / 2,
+            name: _absolute_error(to_unsigned(answer), batch["image"])
+            for name, answer in answers.items()
         }
 
     def translation(self, variables: Tree, key: Key[Array, ""], batch: Tree) -> dict[str, Array]:
@@ -308,10 +315,11 @@ class CycleGAN:
         return {"image": jnp.stack(shown, axis=1)}
 
     def metrics(self) -> type[clu.metrics.Collection]:
-        """`cycle_error` and `l1`, see `predict`."""
+        """`cycle_error`, `l1` and `condition_l1`, see `predict`."""
         return clu.metrics.Collection.create(
             cycle_error=Mean.of(lambda cycle_error, **_: cycle_error),
             l1=Mean.of(lambda l1, **_: l1),
+            condition_l1=Mean.of(lambda condition_l1, **_: condition_l1),
         )
 
     def _translations(
@@ -329,6 +337,13 @@ class CycleGAN:
 
         back = translate(translate(to_signed(image), "a"), "b")
         return condition, translate(condition, "b"), back
+
+
+def _absolute_error(
+    answer: Float[Array, "b h w _"], image: Float[Array, "b h w c"]
+) -> Float[Array, " b"]:
+    """The mean over values of [0, 1]; an answer of one channel is grey."""
+    return jnp.abs(answer - image).mean(axis=(1, 2, 3))
 
 
 def _places(values: Float[Array, "b p q"]) -> Float[Array, " b"]:

@@ -10,6 +10,7 @@ from cvjax.models import create
 from cvjax.ops.image_pool import empty_pool, exchange
 from cvjax.tasks.image_translation import POOL, CycleGAN, Pix2Pix
 
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
 RNGS = {"noise": jax.random.key(7), "dropout": jax.random.key(8)}
 
 
@@ -59,7 +60,7 @@ def test_a_translation_shows_condition_result_and_target():
     translation = jax.jit(task.translation)(variables, RNGS["noise"], batch)["image"]
     assert translation.shape == (4, 3, 16, 16, 3)
     np.testing.assert_array_equal(translation[:, 2], batch["image"])
-    grey = batch["image"] @ np.array([0.299, 0.587, 0.114], np.float32)
+    grey = batch["image"] @ GREY
     np.testing.assert_allclose(translation[:, 0, ..., 1], grey, atol=1e-5)
     assert translation.min() >= 0
     assert translation.max() <= 1
@@ -72,6 +73,9 @@ def test_predictions_error_is_that_of_numpy():
     np.testing.assert_allclose(found["l1"], np.abs(error).mean(axis=(1, 2, 3)), rtol=1e-5)
     psnr = [10 * np.log10(1 / np.mean(e**2)) for e in error]
     np.testing.assert_allclose(found["psnr"], psnr, rtol=1e-4)
+    image = np.asarray(batch["image"])
+    untouched = np.abs(image @ GREY - np.moveaxis(image, -1, 0)).mean(axis=(0, 2, 3))
+    np.testing.assert_allclose(found["condition_l1"], untouched, rtol=1e-5)
 
 
 def test_label_maps_become_one_channel_a_class_and_255_none():
@@ -137,11 +141,23 @@ def test_cycle_gan_keeps_its_translations_in_the_pool():
     assert not np.any(pool["b"]["images"][2])
 
 
+@pytest.mark.slow
+def test_cycle_gans_errors_are_those_of_numpy():
+    task, variables, batch, _ = stepped_cycle_gan()
+    found = jax.device_get(jax.jit(task.predict)(variables, batch))
+    shown = jax.device_get(jax.jit(task.translation)(variables, jax.random.key(0), batch))["image"]
+    condition, there, image, back = np.moveaxis(shown, 1, 0)
+    for name, answer in (("condition_l1", condition), ("l1", there), ("cycle_error", back)):
+        error = np.abs(answer - image).mean(axis=(1, 2, 3))
+        np.testing.assert_allclose(found[name], error, rtol=1e-5, err_msg=name)
+    assert found["condition_l1"].min() > 0.05
+
+
 def test_the_two_sets_share_no_picture():
     batch = images()
     real = cycle_gan().sets(jax.random.key(0), batch)
     np.testing.assert_allclose(real["b"], 2 * batch["image"][2:] - 1, rtol=1e-6)
-    grey = (batch["image"] @ np.array([0.299, 0.587, 0.114], np.float32))[:2]
+    grey = (batch["image"] @ GREY)[:2]
     np.testing.assert_allclose(real["a"][..., 0], 2 * grey - 1, atol=1e-5)
     with pytest.raises(ValueError, match="even"):
         cycle_gan().sets(jax.random.key(0), images(3))

@@ -38,8 +38,8 @@ def run_claim(
     """The result of the claim: every row's figure and verdict, and what it was measured on.
 
     Runs of rows with repetitions are kept in `runs/experiments/kept`, for all claims that ask for
-    them, and not repeated there, so that a claim of many runs may be killed and goes on. `jobs` of
-    them run at a time.
+    them, and not repeated there unless their config's file has come to say something else. So a
+    claim of many runs may be killed and goes on. `jobs` of them run at a time.
 
     Args:
         environment: that of the training processes.
@@ -211,16 +211,16 @@ def _kept_runs(
     def result_of(training: Training) -> dict[str, Any] | None:
         place = ROOT / kept_folder(training)
         done = _read_json(place / _DONE)
-        if not done:
+        if not done or done.get("settings") != _settings(training):  # the config has changed
             if finished_only:
                 return None
-            shutil.rmtree(place, ignore_errors=True)  # of a call that was killed
+            shutil.rmtree(place, ignore_errors=True)  # of a call that was killed, or out of date
             missing = missing_of(training.config)
             run = _train_in(place, training, environment, missing=missing)
             if run["missing"]:
                 return run
             done = {key: run[key] for key in ("command", "minutes", "machine")}
-            done["commit"] = git_commit()
+            done |= {"commit": git_commit(), "settings": _settings(training)}
             (place / _DONE).write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
         else:
             print(f"  kept: {done['command']}", flush=True)
@@ -240,6 +240,14 @@ def _kept_runs(
     with ThreadPoolExecutor(jobs) as pool:
         results = dict(zip(trainings, pool.map(result_unless_failed, trainings)))
     return {training: result for training, result in results.items() if result is not None}
+
+
+def _settings(training: Training) -> str:
+    """A digest of what the training's config file says; its overrides are in its command."""
+    from cvjax import config  # here: as in `missing_data`
+
+    settings = config.load(str(ROOT / training.config)).to_json_best_effort(sort_keys=True)
+    return hashlib.sha256(settings.encode()).hexdigest()[:12]
 
 
 def _records(workdir: Path) -> list[dict[str, Any]]:

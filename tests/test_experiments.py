@@ -63,10 +63,19 @@ def claim_of(*rows: Row) -> Claim:
     return Claim(statement="Four is four", source="arithmetic", rows=rows)
 
 
+CONFIG = """
+from ml_collections import ConfigDict
+
+def get_config(arg):
+    return ConfigDict({"seed": arg})
+"""
+
+
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A folder that stands in for the repository."""
     (tmp_path / "launch.py").write_text(LAUNCH)
+    (tmp_path / "config.py").write_text(CONFIG)
     monkeypatch.setattr(runner, "ROOT", tmp_path)
     monkeypatch.setattr(runner, "missing_data", lambda training: "")
     return tmp_path
@@ -235,6 +244,12 @@ def test_repeated_runs_are_averaged_kept_and_counted_where_cut_short(checkout):
     # Another claim with a run of these takes it as it is.
     other = runner.run_claim("other", claim_of(rows[0]), environment={}, finished_only=True)
     assert other["rows"][0]["values"] == [0.125, 0.5]
+
+    # After a change of the config it is another run.
+    (checkout / "config.py").write_text(CONFIG.replace('"seed": arg', '"seed": arg + "0"'))
+    stale = runner.run_claim("toy", claim_of(rows[0]), environment={}, finished_only=True)
+    assert stale["rows"][0]["verdict"] == NOT_RUN
+    (checkout / "config.py").write_text(CONFIG)
 
     kept = checkout / "runs" / "experiments" / "kept"
     done = next(p for p in kept.glob("*/done.json") if "config.py:4" in p.read_text())

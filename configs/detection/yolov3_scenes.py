@@ -45,7 +45,12 @@ def get_config(arg: str = "") -> ConfigDict:
         batch_size=options.batch,
         mean=0.5,
         std=0.25,
-        options=dict(num_examples={"train": 20000}),
+        # Training pictures are crowded: 17.6 digits teach more than the test pictures' 6.8.
+        options=dict(
+            num_examples={"train": 100000},
+            min_objects={"train": 12},
+            max_objects={"train": 24},
+        ),
     )
     config.optim = dict(
         name="adamw",

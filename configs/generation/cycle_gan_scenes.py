@@ -2,7 +2,7 @@
 
 Zhu et al. 2017, "Unpaired image-to-image translation using cycle-consistent adversarial networks",
 https://arxiv.org/abs/1703.10593; its LSGAN loss, cycle weight 10, identity weight 5, pool of 50 and
-Adam (learning rate 2e-4, b1 0.5, falling to 0), narrower, with 3 blocks and at 64 pixels.
+Adam (learning rate 2e-4, b1 0.5, falling to 0), narrower, with 3 blocks and at 48 pixels.
 
     python launch.py --config configs/generation/cycle_gan_scenes.py --workdir runs/cycle_gan
     ... --config configs/generation/cycle_gan_scenes.py:use=edges
@@ -23,9 +23,9 @@ from cvjax.config import parse_arg
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`use=grey` (or edges, low_resolution, masked), `size=64`, `width=16` (64 in the paper),
-    `blocks=3`, `steps=4000`, `smoke`."""
-    options = parse_arg(arg, use="grey", size=64, width=16, blocks=3, steps=4000, smoke=False)
+    """`use=grey` (or edges, low_resolution, masked), `size=48`, `width=16` (64 in the paper),
+    `blocks=3`, `steps=2500`, `smoke`."""
+    options = parse_arg(arg, use="grey", size=48, width=16, blocks=3, steps=2500, smoke=False)
     config = ConfigDict()
     config.seed = 0
     config.model = dict(

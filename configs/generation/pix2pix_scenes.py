@@ -26,8 +26,8 @@ CLASSES = 11  # ten digits and the background
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`use=grey`, `size=64` pixels, `width=32` (64 in the paper), `steps=4000`, `smoke`."""
-    options = parse_arg(arg, use="grey", size=64, width=32, steps=4000, smoke=False)
+    """`use=grey`, `size=64` pixels, `width=16` (64 in the paper), `steps=3000`, `smoke`."""
+    options = parse_arg(arg, use="grey", size=64, width=16, steps=3000, smoke=False)
     config = ConfigDict()
     config.seed = 0
     config.model = dict(

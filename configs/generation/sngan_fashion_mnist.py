@@ -5,6 +5,9 @@ https://arxiv.org/abs/1802.05957: hinge loss, Adam with learning rate 2e-4, b1 0
 steps of the discriminator for one of the generator's (setting C); half the paper's width.
 
     python launch.py --config configs/generation/sngan_fashion_mnist.py --workdir runs/sngan
+    ... --config configs/generation/sngan_fashion_mnist.py:judge=runs/fashion      # with figures
+
+`judge=` is the workdir of configs/classification/cnn_fashion_mnist.py.
 
 Not measured yet beyond its smoke run.
 """
@@ -17,8 +20,11 @@ FOLDERS = ("/usr/share/datasets/fashion-mnist", "data/fashion-mnist")
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`width=32` (64 in the paper), `critic_steps=5`, `steps=20000`, `conditional`, `smoke`."""
-    options = parse_arg(arg, width=32, critic_steps=5, steps=20000, conditional=False, smoke=False)
+    """`width=32` (64 in the paper), `critic_steps=5`, `steps=20000`, `conditional`, `judge=WORKDIR`
+    of a classifier, `smoke`."""
+    options = parse_arg(
+        arg, width=32, critic_steps=5, steps=20000, conditional=False, judge="", smoke=False
+    )
     config = ConfigDict()
     config.seed = 0
     config.model = dict(
@@ -40,6 +46,10 @@ def get_config(arg: str = "") -> ConfigDict:
     samples = dict(split="test", every=2000, evaluator="samples", options=dict(count=64))
     config.evals = dict(samples=samples)
     config.train = dict(steps=options.steps, log_every=100, checkpoint_every=2000, monitor="")
+    if options.judge:
+        judge = dict(judge=options.judge)
+        config.evals.test = dict(split="test", every=2000, evaluator="generated", options=judge)
+        config.train.update(monitor="test/frechet_distance", monitor_mode="min")
     if options.smoke:
         config.model.update(image_size=16, width=2)
         config.data = dict(name="digits", image_size=16, batch_size=8)

@@ -3,7 +3,7 @@
 Ledig et al. 2017, "Photo-realistic single image super-resolution using a generative adversarial
 network", https://arxiv.org/abs/1609.04802. Two stages, one command, as in section 3.2: the
 generator alone by mean squared error (SRResNet), then from there against a discriminator with an
-adversarial weight of 0.001 and Adam at 1e-4 (SRGAN). Narrower, with 4 blocks, at 64 pixels and for
+adversarial weight of 0.001 and Adam at 1e-4 (SRGAN). Narrower, with 4 blocks, at 48 pixels and for
 few steps; `width=64,blocks=16,size=96` is the paper's network.
 
     python launch.py --config configs/generation/srgan_scenes.py --workdir runs/srgan
@@ -37,11 +37,11 @@ VGG54 = ("stride16", 0.006)
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`variant=srgan|srresnet`, `content=pixels`, `size=64` pixels of the large pictures,
-    `width=32` and `blocks=4` (64 and 16 in the paper), `steps=1500` (of the first stage),
+    """`variant=srgan|srresnet`, `content=pixels`, `size=48` pixels of the large pictures,
+    `width=32` and `blocks=4` (64 and 16 in the paper), `steps=4000` (of the first stage),
     `gan_steps=500` (of the second), `seed=0`, `smoke`."""
     options = parse_arg(
-        arg, variant="srgan", content=PIXELS, size=64, width=32, blocks=4, steps=1500,
+        arg, variant="srgan", content=PIXELS, size=48, width=32, blocks=4, steps=4000,
         gan_steps=500, seed=0, smoke=False,
     )  # fmt: skip
     if options.variant not in VARIANTS:

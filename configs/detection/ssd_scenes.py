@@ -22,10 +22,10 @@ from cvjax.config import parse_arg
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`backbone=resnet18` (any with maps of strides 4 to 16), `width=16` (of resnet18), `size=128`
+    """`backbone=resnet18` (any with maps of strides 4 to 16), `width=24` (of resnet18), `size=128`
     (pixels), `steps`, `batch`, `lr`, `smoke`."""
     options = parse_arg(
-        arg, backbone="resnet18", width=16, size=128, steps=7000, batch=8, lr=1.5e-3, smoke=False
+        arg, backbone="resnet18", width=24, size=128, steps=7000, batch=8, lr=1.5e-3, smoke=False
     )
     config = ConfigDict()
     config.seed = 0

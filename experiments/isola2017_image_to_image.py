@@ -65,6 +65,8 @@ CLAIM = Claim(
             "CycleGAN, without pairs: the same",
             CYCLE_GAN,
             _gain("test/condition_l1", "test/l1"),
+            holds=False,
+            note="colours come, but not the right ones, and grey is nearer to most",
         ),
         _row(
             "CycleGAN: error of a translation less that of going there and back",

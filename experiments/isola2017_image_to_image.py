@@ -41,6 +41,10 @@ def _row(name: str, training: Training, measure: Callable[..., float], **more: A
     return Row(name, measure=measure, **fields)
 
 
+# What did not come out, and why.
+_BESIDE = {"SRResNet and SRGAN": "beside a test suite; 17 at the pace of the log's fastest tenth"}
+
+
 def _minutes(name: str) -> Row:
     return _row(
         f"{name}: minutes of training",
@@ -48,6 +52,8 @@ def _minutes(name: str) -> Row:
         relation="at most",
         unit="minutes",
         expected=20,
+        holds=name not in _BESIDE,
+        note=_BESIDE.get(name, ""),
     )
 
 

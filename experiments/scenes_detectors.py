@@ -4,8 +4,9 @@ RetinaNet (Lin et al. 2017), SSD (Liu et al. 2016), Faster R-CNN (Ren et al. 201
 (Redmon & Farhadi 2018), narrow, from scratch, one command each. The first rows are read from the
 training runs; the others, of speed, size and suppression, from
 `benchmarks/results/scene_detectors_cpu.json`, which `python -m benchmarks.scene_detectors` writes
-from the checkpoints of the same runs. All see pictures of 128 pixels, RetinaNet and SSD crowded ones
-in training; what is compared are recipes that fit into 20 minutes of two cores, not architectures.
+from the checkpoints of the same runs. All see pictures of 128 pixels, RetinaNet and SSD crowded
+ones in training; what is compared are recipes that fit into 20 minutes of two cores, not
+architectures.
 
     python -m experiments --run scenes_detectors
 """

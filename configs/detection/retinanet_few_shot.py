@@ -66,7 +66,7 @@ def get_config(arg: str = "") -> ConfigDict:
             f"known={options.known!r}."
         )
     scenes = Path(__file__).with_name("retinanet_scenes.py")
-    config = load(f"{scenes}:steps={options.base_steps}{',smoke' * options.smoke}")
+    config = load(f"{scenes}:width=24,steps={options.base_steps}{',smoke' * options.smoke}")
     config.seed = options.seed
     # Digits of 12 to 30 pixels, the root of their area: large enough for strides 8 and 16.
     config.model.update(strides=(8, 16), anchor_sizes=(14, 28))

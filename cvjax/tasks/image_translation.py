@@ -128,7 +128,7 @@ class Pix2Pix:
             "discriminator_loss": 0.5
             * (mean(_places(terms.real(real)), valid) + mean(_places(terms.fake(made)), valid)),
             "generator_loss": mean(_places(terms.generator(judged)), valid),
-            "l1": mean(jnp.abs(fake - image).mean(axis=(1, 2, 3)), valid),
+            "l1": mean(_absolute_error(fake, image), valid),
         }
         loss = figures["discriminator_loss"] + figures["generator_loss"]
         loss += self.l1_weight * figures["l1"]
@@ -342,7 +342,7 @@ class CycleGAN:
 def _absolute_error(
     answer: Float[Array, "b h w _"], image: Float[Array, "b h w c"]
 ) -> Float[Array, " b"]:
-    """The mean over values of [0, 1]; an answer of one channel is grey."""
+    """The mean over a picture's values; an answer of one channel is grey."""
     return jnp.abs(answer - image).mean(axis=(1, 2, 3))
 
 

@@ -197,7 +197,7 @@ class Scenes:
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         scene = self._scene(index)
         shown = [i for i, thing in enumerate(scene.objects) if thing.label >= 0]
-        count, (_, limit) = len(shown), self._limits
+        count, limit = len(shown), self._limits[1]
         example = {
             "image": set_channels(scene.image, self.channels),
             "boxes": np.zeros((limit, 4), np.float32),

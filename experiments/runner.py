@@ -209,9 +209,9 @@ def _kept_runs(
     missing_of = functools.cache(lambda config: missing_data(Training(config)))
 
     def result_of(training: Training) -> dict[str, Any] | None:
-        place = ROOT / kept_folder(training)
+        place, settings = ROOT / kept_folder(training), _settings(training)
         done = _read_json(place / _DONE)
-        if not done or done.get("settings") != _settings(training):  # the config has changed
+        if done.get("settings") != settings:  # none has finished, or the config has changed
             if finished_only:
                 return None
             shutil.rmtree(place, ignore_errors=True)  # of a call that was killed, or out of date
@@ -220,7 +220,7 @@ def _kept_runs(
             if run["missing"]:
                 return run
             done = {key: run[key] for key in ("command", "minutes", "machine")}
-            done |= {"commit": git_commit(), "settings": _settings(training)}
+            done |= {"commit": git_commit(), "settings": settings}
             (place / _DONE).write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
         else:
             print(f"  kept: {done['command']}", flush=True)

@@ -9,8 +9,8 @@ MobileNetV2 with ImageNet's weights learns ten classes of Tux Paint's stamps in 
     python -m experiments --run chollet2017_unfreezing
 """
 
-from experiments.chollet2017_ladder import FINETUNE, HEAD, STAMPS, gain, recipe, training
-from experiments.claim import Claim, last, of_stage
+from experiments.chollet2017_ladder import FINETUNE, HEAD, STAMPS, recipe, training
+from experiments.claim import Claim, gain, last, of_stage
 
 BASE = "mobilenet_v2"
 EARLY = f"{STAMPS}:model={BASE},size=96,variant=early,epochs=28"  # the recipe's 20 and 8

@@ -105,6 +105,28 @@ def is_within(ours: Value, expected: Value, tolerance: float) -> bool:
     return all(abs(a - b) <= tolerance or a == b for a, b in zip(one, other))
 
 
+def gain(
+    name: str,
+    repetitions: tuple[tuple[Training, ...], ...],
+    measure: Callable[..., float],
+    *,
+    expected: float = 0.0,
+    note: str = "",
+    **more: Any,
+) -> Row:
+    """A row of an accuracy, or of a difference of two, that is to be at least `expected`."""
+    return Row(
+        name,
+        expected,
+        measure,
+        repetitions=repetitions,
+        relation="at least",
+        unit="accuracy",
+        note=note,
+        **more,
+    )
+
+
 def load_claims(names: Sequence[str] = ()) -> dict[str, Claim]:
     """The claims of those names, by default of every file here that defines one.
 

@@ -7,10 +7,9 @@ classifier learns from its features. Enlarged to 32 pixels, the network's last m
     python -m experiments --run course_upsampling
 """
 
-from collections.abc import Callable
 from typing import Any
 
-from experiments.claim import Claim, Row, Training, last
+from experiments.claim import Claim, Training, gain, last
 
 CONFIG = "configs/transfer/features.py:data=digits,epochs=30"
 SEEDS = range(2)
@@ -27,16 +26,11 @@ LARGE, SMALL, RANDOM = (
 )
 
 
-def _row(name: str, repetitions: Any, measure: Callable[..., float], expected: float = 0.0) -> Row:
-    options = {"relation": "at least", "unit": "accuracy", "repetitions": repetitions}
-    return Row(name, expected, measure, **options)
-
-
 def _over(one: Any, other: Any) -> Any:
     return tuple(a + b for a, b in zip(one, other))
 
 
-def _gain(a: Any, b: Any) -> float:
+def _difference(a: Any, b: Any) -> float:
     return _accuracy(a) - _accuracy(b)
 
 
@@ -44,8 +38,12 @@ CLAIM = Claim(
     statement="Enlarged to 224 pixels, 8x8 digits are read by a frozen network of ImageNet's",
     source="The course's list of transfer recipes",
     rows=(
-        _row("digits enlarged to 224 pixels", LARGE, _accuracy, expected=0.9),
-        _row("224 pixels over 32", _over(LARGE, SMALL), _gain),
-        _row("ImageNet's weights over random ones, 224 pixels", _over(LARGE, RANDOM), _gain),
+        gain("digits enlarged to 224 pixels", LARGE, _accuracy, expected=0.9),
+        gain("224 pixels over 32", _over(LARGE, SMALL), _difference),
+        gain(
+            "ImageNet's weights over random ones, 224 pixels",
+            _over(LARGE, RANDOM),
+            _difference,
+        ),
     ),
 )

@@ -99,12 +99,17 @@ def _rows_of(name: str, run: Run) -> tuple[Row, ...]:
     )
 
 
+def _difference(figure: str) -> Callable[[Records, Records], float]:
+    """`figure` of the first run less that of the second."""
+    return lambda a, b: last(figure)(a) - last(figure)(b)
+
+
 def _more(claim: str, figure: str, one: str, other: str) -> Row:
     """`figure` of the run of `one` is at least that of `other`."""
     return _row(
         f"{one} less {other}, {figure.removeprefix('test/')} ({claim})",
         0.0,
-        lambda a, b: last(figure)(a) - last(figure)(b),
+        _difference(figure),
         repetitions=((RUNS[one].training, RUNS[other].training),),
     )
 
@@ -150,7 +155,7 @@ CLAIM = Claim(
         _row(
             "RetinaNet, 2000 steps: crowded training pictures over those like the test's, AP50",
             0.05,
-            lambda crowded, sparse: last("test/AP50")(crowded) - last("test/AP50")(sparse),
+            _difference("test/AP50"),
             repetitions=((CROWDED, SPARSE),),
         ),
         _times("SSD's claim", "SSD", "Faster R-CNN"),

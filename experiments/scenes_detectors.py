@@ -33,7 +33,7 @@ RUNS = {
     "RetinaNet": Run(Training("configs/detection/retinanet_scenes.py"), 8),
     "SSD": Run(Training("configs/detection/ssd_scenes.py"), 8),
     "Faster R-CNN": Run(Training("configs/detection/faster_rcnn_scenes.py"), 16),
-    "YOLOv3": Run(Training("configs/detection/yolov3_scenes.py"), 16),
+    "YOLOv3": Run(Training("configs/detection/yolov3_scenes.py"), 8),
 }
 # 2,000 steps on pictures as full as the test's, and on crowded ones, as the configs have them.
 SHORT = "configs/detection/retinanet_scenes.py:steps=2000"

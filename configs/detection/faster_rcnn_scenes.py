@@ -56,7 +56,12 @@ def get_config(arg: str = "") -> ConfigDict:
         batch_size=options.batch,
         mean=0.5,
         std=0.25,
-        options=dict(num_examples={"train": 20000}),
+        # Training pictures are crowded: 17.6 digits teach more than the test pictures' 6.8.
+        options=dict(
+            num_examples={"train": 100000},
+            min_objects={"train": 12},
+            max_objects={"train": 24},
+        ),
     )
     config.optim = dict(
         name="adamw",
@@ -65,9 +70,9 @@ def get_config(arg: str = "") -> ConfigDict:
         clip_norm=10.0,
         schedule=dict(name="cosine", warmup=0.1),
     )
-    config.evals = dict(test=dict(split="test", every=1250))
+    config.evals = dict(test=dict(split="test", every=1000))
     config.train = dict(
-        steps=options.steps, log_every=20, checkpoint_every=1250, monitor="test/AP50"
+        steps=options.steps, log_every=20, checkpoint_every=1000, monitor="test/AP50"
     )
     if options.smoke:
         config.model.backbone.update(width=8, stage_sizes=(1, 1, 1))
@@ -75,7 +80,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config.task.update(candidates=20, train_candidates=20, proposals=8, train_proposals=8)
         config.task.update(roi_samples=8)
         config.data.update(image_size=64, batch_size=4)
-        config.data.options.num_examples.update(train=8, test=8)
+        config.data.options = dict(num_examples=8)
         config.optim.schedule = dict(name="constant")
         config.evals.test.every = 2
         config.train = dict(steps=2, log_every=1, monitor="test/AP50")

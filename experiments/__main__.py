@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from experiments.claim import RESULTS, ROOT, load_claims, on_own_data
-from experiments.runner import check_claim, read_result, run_claim, write_result
+from experiments.runner import accept_settings, check_claim, read_result, run_claim, write_result
 from experiments.tables import stale_tables, write_tables
 
 # Whose tables are written from results.
@@ -34,13 +34,21 @@ def main(arguments: Sequence[str]) -> int:
         help="with --run: of claims that repeat runs, count those that have finished, start none",
     )
     parser.add_argument(
+        "--same",
+        nargs="+",
+        metavar="NAME",
+        help="no figure of these claims depends on what changed in their configs: results and kept "
+        "runs pass for measured with the configs as they are",
+    )
+    parser.add_argument(
         "--data.path",
         dest="data_path",
         metavar="FOLDER",
         help="with --run: on your own class folders; the result goes to runs/experiments",
     )
     options = parser.parse_args(arguments)
-    if not (options.list or options.run or options.tables or options.check is not None):
+    asked = (options.list, options.run, options.same, options.tables, options.check is not None)
+    if not any(asked):
         parser.print_usage()
         return 2
 
@@ -57,9 +65,12 @@ def main(arguments: Sequence[str]) -> int:
                 claim, name = on_own_data(name, options.data_path)
                 folder = ROOT / "runs" / "experiments"
             print(f"{name}: {claim.statement}")
-            asked = {"jobs": options.jobs, "finished_only": options.finished}
-            result = run_claim(name, claim, environment, **asked)
+            how = {"jobs": options.jobs, "finished_only": options.finished}
+            result = run_claim(name, claim, environment, **how)
             print(f"wrote {write_result(result, folder).relative_to(ROOT)}")
+        for name, claim in load_claims(options.same).items() if options.same else ():
+            changed = accept_settings(name, claim)
+            print("\n  ".join([f"{name}: {len(changed)} run(s) of changed configs", *changed]))
         if options.tables:
             for document in DOCUMENTS:
                 changed = write_tables(document)

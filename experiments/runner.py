@@ -73,6 +73,7 @@ def run_claim(
             how = {key: run[key] for key in ("command", "minutes", "machine")}
         rows.append(_described(row) | {"ours": _plain(ours), "verdict": row.verdict(ours)} | how)
         print(f"  {rows[-1]['verdict']:>13}  {row.name}: {_plain(ours)}", flush=True)
+    measured = {training: run for training, run in (runs | kept).items() if not run["missing"]}
     return {
         "claim": name,
         "statement": claim.statement,
@@ -84,6 +85,7 @@ def run_claim(
             )
         ),
         "rows": rows,
+        "settings": {_command(training): run["settings"] for training, run in measured.items()},
         "versions": machine.versions(),
         "commit": git_commit(),
     }
@@ -116,9 +118,7 @@ def write_result(result: Mapping[str, Any], folder: Path = RESULTS) -> Path:
     """The path of the JSON file that it writes."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{result['claim']}.json"
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    _write_json(path, result)
     return path
 
 
@@ -133,9 +133,9 @@ def check_claim(
 ) -> list[str]:
     """What is wrong with the committed result, [] if nothing.
 
-    The result must be of the claim as it stands, its verdicts must follow from its figures and be
-    the ones the claim states. With `recompute`, rows that need no training are computed again and
-    compared.
+    The result must be of the claim and its configs as they stand, its verdicts must follow from its
+    figures and be the ones the claim states. With `recompute`, rows that need no training are
+    computed again and compared.
     """
     result = read_result(name, folder)
     again = f"run `python -m experiments --run {name}` and commit the result"
@@ -166,7 +166,48 @@ def check_claim(
             problems.append(f"{label}: {ours} is not the mean of {found['values']}")
         if recompute and row.recomputed and row.training is None and not row.repetitions:
             problems += _differences(label, row, ours)
+    settings = result.get("settings", {})
+    for training in _trainings(claim):
+        command = _command(training)
+        if settings.get(command, _settings(training)) != _settings(training):
+            problems.append(
+                f"{name}: its config has changed since `{command}` was measured; {again}, or, if "
+                f"no figure depends on the change, say so: `python -m experiments --same {name}`"
+            )
     return problems
+
+
+def accept_settings(name: str, claim: Claim, *, folder: Path = RESULTS) -> list[str]:
+    """Takes configs that changed without a figure's doing so for those that were measured.
+
+    Of the committed result and of the kept runs. It gives the commands of the runs concerned.
+
+    Raises:
+        ValueError: if there is no result.
+    """
+    result = read_result(name, folder)
+    if result is None:
+        raise ValueError(f"{name}: there is no result; `python -m experiments --run {name}`.")
+    measured, changed = result.get("settings", {}), []
+    for training in _trainings(claim):
+        command, settings = _command(training), _settings(training)
+        path = ROOT / kept_folder(training) / _DONE
+        done = _read_json(path)
+        if done.get("settings", settings) != settings:
+            _write_json(path, done | {"settings": settings})
+            changed.append(command)
+        if measured.get(command, settings) != settings:
+            measured[command] = settings
+            changed.append(command)
+    write_result(result, folder)
+    return list(dict.fromkeys(changed))
+
+
+def _trainings(claim: Claim) -> list[Training]:
+    """The runs that its rows are read from, each once."""
+    groups = [group for row in claim.rows for group in row.repetitions]
+    groups += [(row.training,) for row in claim.rows if row.training is not None]
+    return list(dict.fromkeys(training for group in groups for training in group))
 
 
 def _repeated(
@@ -219,9 +260,9 @@ def _kept_runs(
             run = _train_in(place, training, environment, missing=missing)
             if run["missing"]:
                 return run
-            done = {key: run[key] for key in ("command", "minutes", "machine")}
-            done |= {"commit": git_commit(), "settings": settings}
-            (place / _DONE).write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+            done = {key: run[key] for key in ("command", "minutes", "machine", "settings")}
+            done |= {"commit": git_commit()}
+            _write_json(place / _DONE, done)
         else:
             print(f"  kept: {done['command']}", flush=True)
         return {**done, "missing": "", "records": _records(place)}
@@ -281,8 +322,9 @@ def _train(
 def _train_in(
     workdir: Path, training: Training, environment: Mapping[str, str], *, missing: str
 ) -> dict[str, Any]:
-    # Command, minutes, machine and records of the run; or what data it misses.
-    how = {"command": _command(training), "minutes": None, "machine": None}
+    # Command, settings, minutes, machine and records of the run; or what data it misses.
+    how = {"command": _command(training), "settings": _settings(training)}
+    how |= {"minutes": None, "machine": None}
     if missing:
         print(f"  {missing}", flush=True)
         return how | {"missing": missing}
@@ -303,6 +345,12 @@ def _train_in(
 
 def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _fresh_workdir(name: str) -> Path:

@@ -75,7 +75,9 @@ def get_config(arg):
 def checkout(tmp_path, monkeypatch):
     """A folder that stands in for the repository."""
     (tmp_path / "launch.py").write_text(LAUNCH)
-    (tmp_path / "config.py").write_text(CONFIG)
+    (tmp_path / "configs" / "classification").mkdir(parents=True)
+    for config in ("config.py", "fail.py", TRAINING.config):
+        (tmp_path / config).write_text(CONFIG)
     monkeypatch.setattr(runner, "ROOT", tmp_path)
     monkeypatch.setattr(runner, "missing_data", lambda training: "")
     return tmp_path
@@ -299,6 +301,29 @@ def test_a_mean_that_is_not_of_its_values_is_found(tmp_path, checkout):
     runner.write_result(result, tmp_path)
     (problem,) = runner.check_claim("toy", claim, folder=tmp_path)
     assert "is not the mean of [0.25, 0.5]" in problem
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_result_of_a_config_that_has_changed_is_found_until_it_is_accepted(checkout, kept):
+    run = {"repetitions": ((TRAINING,),)} if kept else {"training": TRAINING}
+    claim = claim_of(Row("test accuracy", 0.9, last("test/accuracy"), relation="at least", **run))
+    asked = {"folder": checkout, "recompute": False}
+    runner.write_result(runner.run_claim("toy", claim, environment={}), checkout)
+    assert runner.check_claim("toy", claim, **asked) == []
+
+    (checkout / TRAINING.config).write_text(CONFIG.replace('"seed"', '"width"'))
+    (problem,) = runner.check_claim("toy", claim, **asked)
+    assert "its config has changed since `python launch.py --config configs/class" in problem
+    (command,) = runner.accept_settings("toy", claim, folder=checkout)
+    assert command.endswith("--workdir runs/lenet_digits")
+    assert runner.check_claim("toy", claim, **asked) == []
+    if kept:
+        again = runner.run_claim("toy", claim, environment={}, finished_only=True)
+        assert again["rows"][0]["verdict"] == HELD
+        assert (checkout / "launched").read_text().count("\n") == 1
+    assert runner.accept_settings("toy", claim, folder=checkout) == []
+    with pytest.raises(ValueError, match="there is no result"):
+        runner.accept_settings("never", claim, folder=checkout)
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from cvjax.ops.boxes import pairwise_iou
 
-# Boxes of a tile, and kept boxes that it meets at a time. Measured on a CPU; an accelerator wants
-# few large steps.
+# Boxes of a tile, and kept boxes that it meets at a time. Measured on a CPU, where small tiles
+# waste little on pairs of different labels; an accelerator wants few large steps.
 _CPU_SIZES = (256, 512)
+_CPU_SIZES_BY_LABEL = (64, 64)
 _ACCELERATOR_SIZES = (1024, 4096)
 
 
@@ -46,22 +47,25 @@ def nms(
     Raises:
         ValueError: if max_outputs, tile or chunk is not positive.
     """
-    sizes = _CPU_SIZES if jax.default_backend() == "cpu" else _ACCELERATOR_SIZES
+    on_cpu = jax.default_backend() == "cpu"
+    sizes = _CPU_SIZES if on_cpu else _ACCELERATOR_SIZES
+    n = boxes.shape[0]
+    # By score, max_outputs boxes or more meet half as many kept ones before the outputs are full;
+    # by label all boxes meet a chunk, and are sorted once more.
+    by_label = labels is not None and max_outputs**2 > 2 * n * (chunk or sizes[1])
+    if by_label and on_cpu:
+        sizes = _CPU_SIZES_BY_LABEL
     tile, chunk = sizes[0] if tile is None else tile, sizes[1] if chunk is None else chunk
     if min(max_outputs, tile, chunk) < 1:
         raise ValueError(
             f"nms: got max_outputs={max_outputs}, tile={tile}, chunk={chunk}. "
             "All must be at least 1."
         )
-    n = boxes.shape[0]
     if n == 0:
         return jnp.zeros(max_outputs, jnp.int32), jnp.zeros(max_outputs, bool)
     scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
     num_valid = jnp.sum(scores > -jnp.inf)
     tile = min(tile, n)
-    # By score, max_outputs boxes or more meet half as many kept ones before the outputs are full;
-    # by label all boxes meet a chunk, and are sorted once more.
-    by_label = labels is not None and max_outputs**2 > 2 * n * chunk
     if by_label:
         # Padding last, whatever its label says.
         last = jnp.iinfo(labels.dtype).max

@@ -89,6 +89,20 @@ def test_batched_with_ties_is_the_start_of_a_greedy_loop(max_outputs, sizes, lab
     assert valid[0].sum() >= 12
 
 
+def test_many_boxes_are_visited_label_by_label_as_by_a_greedy_loop():
+    rng = np.random.default_rng(0)
+    corner, side = rng.integers(0, 80, size=(1200, 2)), rng.integers(4, 12, size=(1200, 2))
+    boxes = np.concatenate([corner, corner + side], -1).astype(np.float32)
+    scores = rng.integers(0, 300, size=1200).astype(np.float32)
+    labels = np.maximum(rng.integers(-10, 20, size=1200), 0)  # 0 is a third of them
+    index, valid = nms(
+        *map(jnp.asarray, (boxes, scores, labels)), iou_threshold=0.2503, max_outputs=1200
+    )
+    want = greedy_loop(boxes, scores, 0.2503, labels)
+    assert 600 < len(want) < 1000
+    np.testing.assert_array_equal(np.asarray(index)[valid], want)
+
+
 def test_course_example_keeps_the_best_of_three():
     # Three boxes around one car: 0.9 stays, 0.7 and 0.6 overlap it and go.
     boxes = jnp.asarray([[1.0, 1.0, 9.0, 9.0], [0.0, 0.0, 9.0, 9.0], [1.0, 1.0, 10.0, 10.0]])

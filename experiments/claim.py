@@ -171,6 +171,12 @@ def last(name: str) -> Callable[[Records], float]:
     return read
 
 
+def difference(name: str) -> Callable[[Records, Records], float]:
+    """Reads the last value of `name` from two runs' records: the first's less the second's."""
+    read = last(name)
+    return lambda one, other: read(one) - read(other)
+
+
 def best(name: str) -> Callable[[Records], float]:
     """Reads the best value of `name`; for a split that was used to choose nothing else."""
 

@@ -9,11 +9,11 @@ classifier learns from its features. Enlarged to 32 pixels, the network's last m
 
 from typing import Any
 
-from experiments.claim import Claim, Training, gain, last
+from experiments.claim import Claim, Training, difference, gain, last
 
 CONFIG = "configs/transfer/features.py:data=digits,epochs=30"
 SEEDS = range(2)
-_accuracy = last("test/accuracy")
+_accuracy, _gain = last("test/accuracy"), difference("test/accuracy")
 
 
 def _run(seed: int, *, size: int = 224, random: bool = False) -> Training:
@@ -30,20 +30,16 @@ def _over(one: Any, other: Any) -> Any:
     return tuple(a + b for a, b in zip(one, other))
 
 
-def _difference(a: Any, b: Any) -> float:
-    return _accuracy(a) - _accuracy(b)
-
-
 CLAIM = Claim(
     statement="Enlarged to 224 pixels, 8x8 digits are read by a frozen network of ImageNet's",
     source="The course's list of transfer recipes",
     rows=(
         gain("digits enlarged to 224 pixels", LARGE, _accuracy, expected=0.9),
-        gain("224 pixels over 32", _over(LARGE, SMALL), _difference),
+        gain("224 pixels over 32", _over(LARGE, SMALL), _gain),
         gain(
             "ImageNet's weights over random ones, 224 pixels",
             _over(LARGE, RANDOM),
-            _difference,
+            _gain,
         ),
     ),
 )

@@ -6,7 +6,7 @@ images without labels taught, and from random weights. Each seed has other label
 run.
 """
 
-from experiments.claim import Claim, Records, Row, Training, last
+from experiments.claim import Claim, Row, Training, difference
 
 CONFIG = "configs/generation/autoencoder_fashion_mnist.py"
 SEEDS = (0,)
@@ -16,12 +16,6 @@ def _run(variant: str, seed: int) -> Training:
     return Training(config=f"{CONFIG}:variant={variant},epochs=5,seed={seed}")
 
 
-def _gain(taught: Records, scratch: Records) -> float:
-    return _accuracy(taught) - _accuracy(scratch)
-
-
-_accuracy = last("test/accuracy")
-
 CLAIM = Claim(
     statement="An autoencoder's encoder helps a classifier that has 100 labels, 10 a class",
     source="The course; Hinton and Salakhutdinov 2006",
@@ -29,7 +23,7 @@ CLAIM = Claim(
         Row(
             "test accuracy gained",
             0.01,
-            _gain,
+            difference("test/accuracy"),
             relation="at least",
             unit="accuracy",
             repetitions=tuple((_run("few_labels", s), _run("scratch", s)) for s in SEEDS),

@@ -13,7 +13,7 @@ weights, for as many steps on the same 20 pictures. Every run is evaluated once,
 
 from typing import Any
 
-from experiments.claim import Claim, Records, Row, Training, last, training_minutes
+from experiments.claim import Claim, Row, Training, difference, last, training_minutes
 from experiments.runner import kept_folder
 
 CONFIG = "configs/detection/retinanet_few_shot.py"
@@ -43,11 +43,7 @@ def _runs(setting: str, *ways: str) -> tuple[tuple[Training, ...], ...]:
     return tuple(tuple(_run(way, setting, new) for way in ways) for new in NEW)
 
 
-_ap50 = last("test/AP50")
-
-
-def _gain(recipe: Records, other: Records) -> float:
-    return _ap50(recipe) - _ap50(other)
+_ap50, _gain = last("test/AP50"), difference("test/AP50")
 
 
 def _row(name: str, expected: float, measure: Any, repetitions: Any, **more: Any) -> Row:

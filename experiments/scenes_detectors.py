@@ -18,7 +18,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvjax.vis.records import series
-from experiments.claim import ROOT, Claim, Records, Row, Training, last, training_minutes
+from experiments.claim import (
+    ROOT,
+    Claim,
+    Records,
+    Row,
+    Training,
+    difference,
+    last,
+    training_minutes,
+)
 
 BENCHMARK = ROOT / "benchmarks" / "results" / "scene_detectors_cpu.json"
 LARGEST_MINUTES = 20
@@ -99,17 +108,12 @@ def _rows_of(name: str, run: Run) -> tuple[Row, ...]:
     )
 
 
-def _difference(figure: str) -> Callable[[Records, Records], float]:
-    """`figure` of the first run less that of the second."""
-    return lambda a, b: last(figure)(a) - last(figure)(b)
-
-
 def _more(claim: str, figure: str, one: str, other: str) -> Row:
     """`figure` of the run of `one` is at least that of `other`."""
     return _row(
         f"{one} less {other}, {figure.removeprefix('test/')} ({claim})",
         0.0,
-        _difference(figure),
+        difference(figure),
         repetitions=((RUNS[one].training, RUNS[other].training),),
     )
 
@@ -155,7 +159,7 @@ CLAIM = Claim(
         _row(
             "RetinaNet, 2000 steps: crowded training pictures over those like the test's, AP50",
             0.05,
-            _difference("test/AP50"),
+            difference("test/AP50"),
             repetitions=((CROWDED, SPARSE),),
         ),
         _times("SSD's claim", "SSD", "Faster R-CNN"),

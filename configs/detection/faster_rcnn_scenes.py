@@ -2,14 +2,15 @@
 
 Ren et al. 2015, "Faster R-CNN", https://arxiv.org/abs/1506.01497, on a feature pyramid (Lin et al.
 2016, https://arxiv.org/abs/1612.03144). A narrow ResNet-18 from scratch, a pyramid of strides 4, 8
-and 16, regions read at stride 4; pictures of 128 pixels with 1 to 12 digits of 10 classes.
+and 16, regions read at stride 4; pictures of 128 pixels with digits of 10 classes, 12 to 24 of them
+in training and 1 to 12 in the test split.
 
     python launch.py --config configs/detection/faster_rcnn_scenes.py --workdir runs/faster_rcnn
 
-Measured with `:steps=4000`, the default now, seed 0, on 2 cores (AMD EPYC): AP50 0.908 on the 500
-test scenes (AP 0.656, recall at IoU 0.5 0.96; 12% of what is found is another digit), 27 min 54 s
-in all, of which 20 minutes beside a test suite. Alone, 20 steps took 3.3 to 4.5 s, which makes 11
-to 15 minutes, not timed as a whole. `:steps=2500` gave AP50 0.884.
+590,465 parameters. Measured, seed 0, 2 CPU cores (AMD EPYC): AP50 0.923 on the 500 test scenes (AP
+0.647, recall at IoU 0.5 0.97), 17 minutes. Of the best detections 88% are right, 9% are boxes with
+another digit, 2% are background, 1% are badly placed. With 1 to 12 digits in training, too, AP50
+was 0.908.
 """
 
 from ml_collections import ConfigDict

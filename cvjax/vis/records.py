@@ -7,6 +7,7 @@ slash belongs to no split.
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,18 +17,17 @@ import numpy as np
 TRAIN_SPLIT = "train"
 
 # Words in a metric's name that say that a smaller figure is the better one.
-_LOWER_IS_BETTER = (
-    "loss",
-    "error",
-    "perplexity",
-    "divergence",
-    "distance",
-    "fid",
-    "nll",
-    "bits_per_dim",
-)
-# Words of figures that are watched and not optimised: no value of them is the best one.
-_NEITHER_IS_BETTER = ("norm", "penalty", "num_examples")
+_LOWER_IS_BETTER = ("loss", "error", "perplexity", "divergence", "distance", "bits_per_dim")
+# Likewise, where they are a word of the name: "fid" is also in "confidence".
+_LOWER_WORDS = {"fid", "nll", "l1", "l2", "mae", "mse", "rmse"}
+# Figures that are watched and not optimised: no value of them is the best one.
+_NEITHER_IS_BETTER = ("norm", "penalty", "num_examples", "bicubic_", "condition_")
+_NEITHER_NAMES = {
+    "class_entropy", "class_score", "confidence", "detections", "fake_score", "kernel_distance_std",
+    "largest_class", "matched", "real_score", "roi_positives", "smallest_class",
+}  # fmt: skip
+# Shares of detections that are wrong; `share_correct` is the rest.
+_SHARE_OF_ERRORS = re.compile(r"share_(?!correct)")
 # Fields that locate or time a record and so are not results.
 _AXIS_FIELDS = ("step", "epoch", "time", "timestamp")
 
@@ -132,12 +132,17 @@ def is_learning_rate(name: str) -> bool:
 def is_higher_better(metric: str) -> bool:
     """Whether a larger figure of `metric` is the better one, judged by its name."""
     lowered = metric.lower()
+    if _SHARE_OF_ERRORS.search(lowered) or _LOWER_WORDS & set(re.split("[/_]", lowered)):
+        return False
     return not any(word in lowered for word in _LOWER_IS_BETTER)
 
 
 def has_best(metric: str) -> bool:
     """Whether one value of `metric` can be better than another; not so for a gradient's norm."""
-    return not any(word in metric.lower() for word in _NEITHER_IS_BETTER)
+    lowered = metric.lower()
+    if lowered in _NEITHER_NAMES:
+        return False
+    return not any(word in lowered for word in _NEITHER_IS_BETTER)
 
 
 def result_names(records: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -70,16 +70,22 @@ def test_results_leave_out_times_and_learning_rates():
         ("calibration_error", False),
         ("fid", False),
         ("perplexity", False),
+        ("l1", False),
+        ("inception_score", True),
+        ("fidelity", True),
+        ("share_correct", True),
+        ("share_background", False),
     ],
 )
 def test_the_better_direction_is_read_from_the_name(metric, higher):
     assert rec.is_higher_better(metric) is higher
 
 
-def test_a_gradient_norm_has_no_best_value():
-    assert not rec.has_best("grad_norm")
-    assert rec.has_best("loss")
-    assert rec.has_best("accuracy")
+def test_what_is_watched_and_not_optimised_has_no_best_value():
+    for metric in ("grad_norm", "detections", "kernel_distance_std", "condition_l1", "fake_score"):
+        assert not rec.has_best(metric)
+    for metric in ("loss", "accuracy", "AP50", "share_background", "kernel_distance"):
+        assert rec.has_best(metric)
 
 
 def test_the_best_point_is_the_earliest_of_equals_and_never_nan():

@@ -278,8 +278,11 @@ def _tiles(run: _Run) -> list[tuple[str, str, str]]:
     # The few figures that people scroll for.
     tiles = []
     names = rec.result_names(run.records)
+    train = run.config.get("train")
+    monitor = str(train.get("monitor", "")) if isinstance(train, dict) else ""
     for split in [*rec.eval_splits(run.records), rec.TRAIN_SPLIT]:
-        for metric in ("accuracy", "loss"):
+        watched = [rec.metric_of(monitor)] if rec.split_of(monitor) == split else []
+        for metric in dict.fromkeys([*watched, "accuracy", "loss"]):
             name = f"{split}/{metric}"
             points = rec.series(run.records, name)
             if name not in names or not len(points.values):

@@ -105,6 +105,15 @@ def test_a_whole_workdir_gives_every_section(workdir):
         assert expected in text
 
 
+def test_what_the_run_watches_stands_at_the_top_beside_its_loss(workdir):
+    records = [{"step": s, "test/AP50": s / 100, "test/loss": 1.0} for s in (40, 80)]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    (workdir / "config.json").write_text(json.dumps({"train": {"monitor": "test/AP50"}}))
+    text = page_of(workdir).text
+    top = text[text.index("test AP50") :]
+    assert top[:4] == ["test AP50", "0.8", "at step 80, the best", "test loss"]
+
+
 def test_the_page_names_nothing_outside_itself(workdir):
     page = page_of(workdir)
     assert not [value for value in page.values if re.match(r"\s*(https?:)?//", value)]

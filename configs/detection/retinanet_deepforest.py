@@ -37,11 +37,15 @@ def get_config(arg: str = "") -> ConfigDict:
     options = parse_arg(
         arg, backbone="resnet18", trained=False, steps=1600, batch=8, lr=2e-3, smoke=False
     )
-    if options.trained and options.backbone not in TRAINED:
-        raise ValueError(
-            f"--config: trained: there are no weights for backbone={options.backbone!r}; "
-            f"one of {[*TRAINED]}."
-        )
+    mean, std = (0.4,) * 3, (0.25,) * 3
+    if options.trained:
+        if options.backbone not in TRAINED:
+            raise ValueError(
+                f"--config: trained: there are no weights for backbone={options.backbone!r}; "
+                f"one of {[*TRAINED]}."
+            )
+        weights = TRAINED[options.backbone]
+        mean, std = WEIGHTS[weights].mean, WEIGHTS[weights].std
     config = ConfigDict()
     config.seed = 0
     # Crowns are 8 to 107 pixels large, the root of their area (5th and 95th percentile: 16 and 74),
@@ -67,8 +71,8 @@ def get_config(arg: str = "") -> ConfigDict:
         image_size=256,
         channels=3,
         batch_size=options.batch,
-        mean=0.4,
-        std=0.25,
+        mean=mean,
+        std=std,
         augment=dict(
             horizontal_flip=dict(p=0.5),
             vertical_flip=dict(p=0.5),
@@ -97,9 +101,7 @@ def get_config(arg: str = "") -> ConfigDict:
         steps=options.steps, log_every=20, checkpoint_every=400, monitor="test/AP50"
     )
     if options.trained and not options.smoke:
-        known = WEIGHTS[TRAINED[options.backbone]]
-        config.data.update(mean=known.mean, std=known.std)
-        config.train.init_from = f"fetch:{TRAINED[options.backbone]}"
+        config.train.init_from = f"fetch:{weights}"
         config.train.init_rules = (("backbone/(.*)", r"\1"), (".*", None))
         # What is trained moves slower, and its normalisations, on eight windows, not at all.
         config.optim.groups = (

@@ -28,7 +28,16 @@ def test_max_and_average_agree_with_torch(i):
 
 
 @pytest.mark.parametrize(
-    "options", [STEM, {"window": 2}, {"window": 5, "stride": 1, "padding": 2}], ids=str
+    "options",
+    [
+        STEM,
+        {"window": 2},
+        {"window": 5, "stride": 1, "padding": 2},
+        {"window": 3, "stride": 1, "padding": 1},
+        {"window": 3, "stride": 2, "ceil_mode": True},  # a last window leaves the image
+        {"window": 2, "stride": 3},  # places that no window sees, and a border that is cut off
+    ],
+    ids=str,
 )
 def test_gradient_goes_to_the_first_of_equal_values(options):
     # Few distinct values: nearly every window has ties.
@@ -112,7 +121,34 @@ def test_adaptive_average_keeps_bins_without_infinities_finite():
     np.testing.assert_array_equal(y, [[np.inf, 0], [0, 0]])
 
 
-def loop_gradient(x, weight, *, window, stride=None, padding=0):
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_gradient_of_an_average_agrees_with_reduce_window(stride):
+    x = jax.random.normal(jax.random.key(0), (2, 9, 8, 3))
+
+    def windowed(x):
+        pads, strides = ((0, 0), (1, 1), (1, 1), (0, 0)), (1, stride, stride, 1)
+        return lax.reduce_window(x, 0.0, lax.add, (1, 3, 3, 1), strides, pads) / 9
+
+    got, pull = jax.vjp(lambda x: avg_pool(x, window=3, stride=stride, padding=1), x)
+    want, pull_windowed = jax.vjp(windowed, x)
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    weight = jax.random.normal(jax.random.key(1), got.shape)
+    np.testing.assert_allclose(pull(weight)[0], pull_windowed(weight)[0], atol=1e-6)
+
+
+def test_overlapping_windows_take_second_derivatives():
+    x = jax.random.normal(jax.random.key(0), (1, 6, 6, 2))
+    direction = jax.random.normal(jax.random.key(1), x.shape)
+
+    def slope(x):
+        return (jax.grad(lambda x: (max_pool(x, **STEM) ** 3).sum())(x) * direction).sum()
+
+    step = 1e-2 * direction  # too short to change a winner
+    numeric = (slope(x + step) - slope(x - step)) / 2e-2
+    np.testing.assert_allclose((jax.grad(slope)(x) * direction).sum(), numeric, rtol=1e-3)
+
+
+def loop_gradient(x, weight, *, window, stride=None, padding=0, ceil_mode=False):
     stride = stride or window
     x, weight = np.asarray(x), np.asarray(weight)
     grad = np.zeros_like(x)

@@ -26,8 +26,9 @@ def layers(jaxpr: Jaxpr) -> list[Layer]:
     """All convolutions and matrix products of `jaxpr` in order, inside of nested programs too.
 
     A multiply-add per weight and output, those with the padding's zeros included. Of a `cond`, the
-    branch that has most counts (a depthwise convolution is one, whose CPU branch is written as
-    shifted sums); a `scan`'s body counts as often as it runs, a `while`'s once.
+    branch counts that has least, but some: depthwise and grouped convolutions are such, whose CPU
+    branches are shifted sums and convolutions by many zeros. A `scan`'s body counts as often as it
+    runs, a `while`'s once.
     """
     return list(_layers(jaxpr, ""))
 
@@ -43,7 +44,8 @@ def _layers(jaxpr: Jaxpr, scope: str) -> Iterator[Layer]:
             yield Layer(here, size * _terms(eqn), size)
         elif kind == "cond":
             branches = [list(_layers(b.jaxpr, here)) for b in eqn.params["branches"]]
-            yield from max(branches, key=lambda found: sum(x.multiply_adds for x in found))
+            counted = [found for found in branches if found] or [[]]
+            yield from min(counted, key=lambda found: sum(x.multiply_adds for x in found))
         else:
             for inner in inner_jaxprs(eqn):
                 found = list(_layers(inner, here))

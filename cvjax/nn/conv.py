@@ -1,13 +1,16 @@
-"""Convolution layer: Flax's, with a depthwise case that is fast on CPUs."""
+"""Convolution layer: Flax's, with depthwise, grouped and 1x1 cases that are fast on CPUs."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 from flax import linen as nn
 from jax import lax
 from jaxtyping import Array
 
 from cvjax.ops.depthwise import depthwise_conv
+from cvjax.ops.grouped import grouped_conv
+from cvjax.ops.pointwise import pointwise_conv
 
 
 def _convolve(
@@ -22,13 +25,13 @@ def _convolve(
     feature_group_count: int,
     precision: Any,
 ) -> Array:
-    channels = x.shape[-1]
-    if (
-        feature_group_count == kernel.shape[-1] == channels > 1
-        and all(d == 1 for d in lhs_dilation)
-        and precision is None
-    ):
-        return depthwise_conv(x, kernel, stride=strides, padding=padding, dilation=rhs_dilation)
+    if all(d == 1 for d in lhs_dilation) and precision is None:
+        if feature_group_count > 1:
+            depthwise = feature_group_count == kernel.shape[-1] == x.shape[-1]
+            convolve = depthwise_conv if depthwise else grouped_conv
+            return convolve(x, kernel, stride=strides, padding=padding, dilation=rhs_dilation)
+        if _is_pointwise(kernel, padding) and jax.default_backend() == "cpu":
+            return pointwise_conv(x, kernel, stride=strides)
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -42,11 +45,19 @@ def _convolve(
     )
 
 
+def _is_pointwise(kernel: Array, padding: str | Sequence[tuple[int, int]]) -> bool:
+    # "SAME" pads nothing where a window is a single place.
+    padded = not isinstance(padding, str) and any(low or high for low, high in padding)
+    return all(n == 1 for n in kernel.shape[:-2]) and not padded
+
+
 class Conv(nn.Conv):
     """`flax.linen.Conv` with the same fields, parameters and results.
 
     Where every channel has a window of its own (`feature_group_count` = channels in = channels
-    out), it is `cvjax.ops.depthwise.depthwise_conv`, many times faster on a CPU.
+    out), it is `cvjax.ops.depthwise.depthwise_conv`, other groups are
+    `cvjax.ops.grouped.grouped_conv`, windows of 1x1 on a CPU `cvjax.ops.pointwise.pointwise_conv`:
+    all faster on a CPU, in training above all.
     """
 
     conv_general_dilated: Any = _convolve

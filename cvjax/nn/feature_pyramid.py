@@ -7,6 +7,8 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.conv import Conv
+
 
 class FeaturePyramid(nn.Module):
     """1x1 convolutions, a path from coarse to fine, 3x3 convolutions (Lin et al. 2016, fig. 3).
@@ -35,7 +37,7 @@ class FeaturePyramid(nn.Module):
         return found
 
     def _conv(self, window: int, name: str, stride: int = 1) -> nn.Conv:
-        return nn.Conv(
+        return Conv(
             self.width,
             (window, window),
             strides=stride,

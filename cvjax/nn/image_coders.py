@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.conv import Conv
 from cvjax.nn.initializers import HE_FAN_OUT
 
 Body = Literal["dense", "conv"]
@@ -33,7 +34,7 @@ class ImageEncoder(nn.Module):
             if self.body == "dense":
                 layer = nn.Dense(width, kernel_init=_HE, dtype=self.dtype, name=f"dense{i}")
             else:
-                layer = nn.Conv(
+                layer = Conv(
                     width, (4, 4), strides=2, padding=1, kernel_init=HE_FAN_OUT, dtype=self.dtype,
                     name=f"conv{i}",
                 )  # fmt: skip

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.conv import Conv
 from cvjax.nn.translation_norm import TranslationNorm, translation_norm
 
 WEIGHTS = nn.initializers.normal(0.02)
@@ -28,7 +29,7 @@ class PatchGAN(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2"]:
         def conv(x: Array, width: int, stride: int, name: str, bias: bool, dtype: Any) -> Array:
-            return nn.Conv(
+            return Conv(
                 width, (4, 4), (stride, stride), padding=1, use_bias=bias, kernel_init=WEIGHTS,
                 dtype=dtype, name=name,
             )(x)  # fmt: skip

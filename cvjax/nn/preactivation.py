@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.conv import Conv
 from cvjax.nn.drop_path import DropPath
 from cvjax.nn.initializers import HE_FAN_OUT
 from cvjax.nn.norm import BatchNorm
@@ -75,7 +76,7 @@ def norm_relu(x: Array, *, train: bool, dtype: Any, name: str) -> Array:
 
 def conv(channels: int, window: int, *, stride: int = 1, dtype: Any, name: str) -> nn.Conv:
     """A convolution without bias, padded by half of its window, with He's initial weights."""
-    return nn.Conv(
+    return Conv(
         channels,
         (window, window),
         strides=stride,

@@ -24,6 +24,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from cvjax.ops.tap_sums import sum_over_taps
+
 Padding = str | Sequence[tuple[int, int]]
 
 
@@ -55,7 +57,7 @@ def depthwise_conv(
             stride,
             padding,
             rhs_dilation=dilation,
-            dimension_numbers=_channels_last(x.ndim),
+            dimension_numbers=channels_last(x.ndim),
             feature_group_count=x.shape[-1],
         )
 
@@ -101,8 +103,22 @@ def _input_gradient(
     """The gradient of `x`, which is linear in it and so gives its shape and type alone."""
     window = kernel.shape[:-2]
     if np.prod(window) <= _MAPS_IN_ONE_LOOP:
-        _, pull = jax.vjp(lambda x: _sum_of_taps(x, kernel, stride, padding, dilation), x)
-        return pull(dy)[0]
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+
+        def share(tap: tuple[int, ...], maps: Sequence[Array]) -> Array:
+            weight = kernel[tap].astype(wide).reshape((1,) * (x.ndim - 1) + (-1,))
+            return maps[0] * weight
+
+        dx = sum_over_taps(
+            [dy.astype(wide)],
+            share,
+            size=x.shape[1:-1],
+            window=window,
+            stride=stride,
+            dilation=dilation,
+            pads=_edges(x.shape[1:-1], window, stride, padding, dilation),
+        )
+        return dx.astype(x.dtype)
     # `dy` with the stride's holes, correlated with the reversed kernel: slices once again.
     edges = []
     padding = _edges(x.shape[1:-1], window, stride, padding, dilation)
@@ -238,7 +254,8 @@ def _at_tap(
     return lax.slice(x, (0, *start, 0), (len(x), *stop, x.shape[-1]), (1, *stride, 1))
 
 
-def _channels_last(ndim: int) -> lax.ConvDimensionNumbers:
+def channels_last(ndim: int) -> lax.ConvDimensionNumbers:
+    """Of images [B, *space, C] and kernels [*window, D, K], `ndim` axes each."""
     axes = tuple(range(1, ndim - 1))
     image = (0, ndim - 1, *axes)
     return lax.ConvDimensionNumbers(image, (ndim - 1, ndim - 2, *(i - 1 for i in axes)), image)

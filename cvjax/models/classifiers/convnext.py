@@ -100,7 +100,7 @@ class Block(nn.Module):
 
 def _patches(channels: int, size: int, *, dtype: Any, name: str) -> nn.Conv:
     """A convolution of windows that tile the map; a remainder at the border is left out."""
-    return nn.Conv(
+    return Conv(
         channels,
         (size, size),
         strides=size,

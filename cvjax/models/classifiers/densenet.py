@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.conv import Conv
 from cvjax.nn.initializers import LINEAR
 from cvjax.nn.norm import BatchNorm
 from cvjax.nn.remat import apply_block
@@ -130,7 +131,7 @@ def _norm_relu(x: Array, *, train: bool, dtype: Any, name: str) -> Array:
 
 
 def _conv(channels: int, window: int, *, stride: int = 1, dtype: Any, name: str) -> nn.Conv:
-    return nn.Conv(
+    return Conv(
         channels,
         (window, window),
         strides=stride,

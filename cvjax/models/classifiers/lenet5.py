@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.activation import ACTIVATIONS, Activation
+from cvjax.nn.conv import Conv
 from cvjax.ops.pool import avg_pool, max_pool
 
 POOLS = {"avg": avg_pool, "max": max_pool}
@@ -67,9 +68,9 @@ class LeNet5(nn.Module):
         options = {"kernel_init": nn.initializers.glorot_uniform(), "dtype": self.dtype}
         activation = ACTIVATIONS[self.activation]
         features = {}
-        x = nn.Conv(6, (5, 5), padding=self.padding, **options, name="c1")(image)
+        x = Conv(6, (5, 5), padding=self.padding, **options, name="c1")(image)
         features["stride2"] = x = self._subsample(x)
-        x = nn.Conv(16, (5, 5), padding=0, **options, name="c3")(x)
+        x = Conv(16, (5, 5), padding=0, **options, name="c3")(x)
         features["stride4"] = x = self._subsample(x)
         x = x.reshape(x.shape[0], -1)
         x = activation(nn.Dense(120, **options, name="c5")(x))
@@ -177,7 +178,7 @@ def _squash(x: Array) -> Array:
 
 def _conv(x: Array, channels: int, *, name: str, dtype: Any) -> Array:
     init = _uniform(fan_in=25 * x.shape[-1])
-    conv = nn.Conv(
+    conv = Conv(
         channels, (5, 5), padding=0, kernel_init=init, bias_init=init, dtype=dtype, name=name
     )
     return conv(x)

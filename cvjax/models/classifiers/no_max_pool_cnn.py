@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.conv import Conv
+
 
 class NoMaxPoolCNN(nn.Module):
     """3x3 convolutions without padding, then a head of two dense layers; ReLU between all.
@@ -32,7 +34,7 @@ class NoMaxPoolCNN(nn.Module):
         options = {"kernel_init": nn.initializers.he_normal(), "dtype": self.dtype}
         x = image
         for i, channels in enumerate(self.channels, start=1):
-            x = nn.relu(nn.Conv(channels, (3, 3), padding=0, **options, name=f"conv{i}")(x))
+            x = nn.relu(Conv(channels, (3, 3), padding=0, **options, name=f"conv{i}")(x))
         features = {"stride1": x, "pooled": x.reshape(x.shape[0], -1)}
         if self.num_classes is None:
             return None, features

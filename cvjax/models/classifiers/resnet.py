@@ -23,6 +23,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.activation import AnyActivation, activate
+from cvjax.nn.conv import Conv
 from cvjax.nn.drop_path import DropPath
 from cvjax.nn.initializers import HE_FAN_OUT, LINEAR
 from cvjax.nn.norm_kinds import Norm, normalize
@@ -208,7 +209,7 @@ def _conv(
     unnormalised = part.norm == "none"
     zero = last and unnormalised and part.zero_init_residual
     # Explicit padding: "SAME" would shift strided windows by a pixel against the reference weights.
-    return nn.Conv(
+    return Conv(
         channels,
         (window, window),
         strides=stride,

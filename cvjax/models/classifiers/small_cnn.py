@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from cvjax.nn.activation import AnyActivation, activate, initial_weights
 from cvjax.nn.alpha_dropout import AlphaDropout
+from cvjax.nn.conv import Conv
 from cvjax.nn.fractional_pool import FractionalMaxPool
 from cvjax.nn.norm_kinds import Norm, normalize
 from cvjax.ops.local_response_norm import local_response_norm
@@ -52,7 +53,7 @@ class SmallCNN(nn.Module):
         features = {}
         x = image
         for i, channels in enumerate(self.channels, start=1):
-            conv = nn.Conv(channels, (3, 3), kernel_init=init, dtype=self.dtype, name=f"conv{i}")
+            conv = Conv(channels, (3, 3), kernel_init=init, dtype=self.dtype, name=f"conv{i}")
             x = self._activate(conv(x), str(i), train=train)
             if self.norm == "lrn":
                 x = local_response_norm(x)

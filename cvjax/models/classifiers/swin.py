@@ -13,6 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.attention import SelfAttention
+from cvjax.nn.conv import Conv
 from cvjax.nn.drop_path import DropPath, linear_rates
 from cvjax.nn.initializers import SMALL_NORMAL
 from cvjax.nn.mlp import Mlp
@@ -53,7 +54,7 @@ class Swin(nn.Module):
         self, image: Float[Array, "b h w c"], *, train: bool
     ) -> tuple[Float[Array, "b k"] | None, dict[str, Array]]:
         features = {}
-        stem = nn.Conv(self.width, (4, 4), strides=4, padding=0, dtype=self.dtype, name="stem_conv")
+        stem = Conv(self.width, (4, 4), strides=4, padding=0, dtype=self.dtype, name="stem_conv")
         x = LayerNorm(dtype=self.dtype, name="stem_norm")(stem(image))
         rates = iter(linear_rates(self.drop_path, sum(self.stage_sizes)))
         for i, blocks in enumerate(self.stage_sizes):

@@ -17,6 +17,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.attention import SelfAttention
+from cvjax.nn.conv import Conv
 from cvjax.nn.drop_path import DropPath, linear_rates
 from cvjax.nn.initializers import SMALL_NORMAL
 from cvjax.nn.mlp import Mlp
@@ -69,7 +70,7 @@ class VisionTransformer(nn.Module):
         self, image: Float[Array, "b h w c"], *, train: bool
     ) -> tuple[Float[Array, "b k"] | None, dict[str, Array]]:
         _check_size(self.image_size, self.patch_size, image.shape)
-        x = nn.Conv(
+        x = Conv(
             self.width,
             (self.patch_size, self.patch_size),
             strides=self.patch_size,

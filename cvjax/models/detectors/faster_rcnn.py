@@ -25,6 +25,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.backbone_maps import select_maps
+from cvjax.nn.conv import Conv
 from cvjax.nn.feature_pyramid import FeaturePyramid
 from cvjax.ops.anchors import grid_anchors
 from cvjax.ops.roi import assign_levels, roi_align
@@ -175,14 +176,14 @@ class ProposalHead(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"]
     ) -> tuple[Float[Array, "b h w a"], Float[Array, "b h w a 4"]]:
-        y = nn.Conv(
+        y = Conv(
             x.shape[-1], (3, 3), padding=1, kernel_init=_HIDDEN, dtype=self.dtype, name="conv"
         )(x)
         y = nn.relu(y)
         # float32 whatever the compute type: scores and boxes are made of it.
         fields = {"kernel_init": _OUTPUT, "dtype": jnp.float32}
-        logits = nn.Conv(self.anchors, (1, 1), name="objectness", **fields)(y)
-        codes = nn.Conv(4 * self.anchors, (1, 1), name="box_codes", **fields)(y)
+        logits = Conv(self.anchors, (1, 1), name="objectness", **fields)(y)
+        codes = Conv(4 * self.anchors, (1, 1), name="box_codes", **fields)(y)
         return logits, codes.reshape(*codes.shape[:3], self.anchors, 4)
 
 

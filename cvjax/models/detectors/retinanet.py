@@ -15,6 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.backbone_maps import select_maps
+from cvjax.nn.conv import Conv
 from cvjax.nn.feature_pyramid import FeaturePyramid
 from cvjax.nn.norm_kinds import Norm, normalize
 from cvjax.ops.anchors import grid_anchors
@@ -109,7 +110,7 @@ class Tower(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w d"]:
         for i in range(1, self.depth + 1):
-            x = nn.Conv(
+            x = Conv(
                 self.width, (3, 3), padding=1, kernel_init=_TOWER, dtype=self.dtype, name=f"conv{i}"
             )(x)
             x = nn.relu(normalize(x, self.norm, train=train, name=f"norm{i}", dtype=self.dtype))
@@ -120,7 +121,7 @@ def _output(
     channels: int, *, bias: nn.initializers.Initializer = nn.initializers.zeros, name: str
 ) -> nn.Conv:
     # float32 whatever the compute type: scores and boxes are made of it.
-    return nn.Conv(
+    return Conv(
         channels, (3, 3), padding=1, kernel_init=_SMALL, bias_init=bias, dtype=jnp.float32,
         name=name,
     )  # fmt: skip

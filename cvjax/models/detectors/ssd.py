@@ -17,6 +17,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.backbone_maps import select_maps
+from cvjax.nn.conv import Conv
 from cvjax.nn.conv_norm import ConvNorm
 from cvjax.nn.l2_scale import L2Scale
 from cvjax.ops.anchors import default_boxes
@@ -135,19 +136,19 @@ class SSD(nn.Module):
         return maps
 
     def _conv(self, channels: int, window: int, name: str, **fields: Any) -> nn.Conv:
-        return nn.Conv(
+        return Conv(
             channels, (window, window), kernel_init=_XAVIER, dtype=self.dtype, name=name, **fields
         )
 
     def _output(self, x: Array, channels: int, name: str, *, train: bool) -> Array:
         # float32 whatever the compute type: scores and boxes are made of it.
         if not self.lite:
-            return nn.Conv(
+            return Conv(
                 channels, (3, 3), padding=1, kernel_init=_XAVIER, dtype=jnp.float32, name=name
             )(x)
         shared = lite_fields(self.dtype)
         depthwise = ConvNorm(x.shape[-1], 3, groups=x.shape[-1], name=f"{name}_depthwise", **shared)
-        return nn.Conv(channels, (1, 1), kernel_init=_SMALL, dtype=jnp.float32, name=name)(
+        return Conv(channels, (1, 1), kernel_init=_SMALL, dtype=jnp.float32, name=name)(
             depthwise(x, train=train)
         )
 
@@ -163,9 +164,9 @@ class PlainExtra(nn.Module):
         del train
         inner, channels, window, stride, padding = self.extra
         shared = {"kernel_init": _XAVIER, "dtype": self.dtype}
-        x = nn.relu(nn.Conv(inner, (1, 1), name="conv1", **shared)(x))
+        x = nn.relu(Conv(inner, (1, 1), name="conv1", **shared)(x))
         return nn.relu(
-            nn.Conv(
+            Conv(
                 channels, (window, window), strides=stride, padding=padding, name="conv2", **shared
             )(x)
         )

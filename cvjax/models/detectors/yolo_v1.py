@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.conv import Conv
 from cvjax.nn.initializers import LINEAR
 from cvjax.nn.norm_kinds import Norm, normalize
 from cvjax.ops.pool import max_pool
@@ -59,7 +60,7 @@ class YoloV1(nn.Module):
             x = max_pool(x, window=2) if i > 1 else x
             for j, (channels, window, stride) in enumerate(layers, start=1):
                 name = f"stage{i}_{{}}{j}"
-                x = nn.Conv(
+                x = Conv(
                     self._wide(channels),
                     (window, window),
                     strides=stride,

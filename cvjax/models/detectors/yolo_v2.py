@@ -13,6 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.backbone_maps import select_maps
+from cvjax.nn.conv import Conv
 from cvjax.nn.conv_norm import ConvNorm
 
 _leaky = functools.partial(nn.leaky_relu, negative_slope=0.1)
@@ -61,7 +62,7 @@ class YoloV2(nn.Module):
         x = conv(self.width, window=3, name="conv3")(x, train=train)
         codes = 5 + self.num_classes
         # float32 whatever the compute type: scores and boxes are made of it.
-        output = nn.Conv(
+        output = Conv(
             len(self.anchors) * codes,
             (1, 1),
             kernel_init=nn.initializers.normal(0.01),

@@ -15,6 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.backbone_maps import select_maps
+from cvjax.nn.conv import Conv
 from cvjax.nn.conv_norm import ConvNorm
 from cvjax.nn.feature_pyramid import enlarge_nearest
 
@@ -80,7 +81,7 @@ class YoloV3(nn.Module):
             y = conv(width, window=3, name=f"head{number}_conv")(y, train=train)
             count, codes = len(self.anchors[i]), 5 + self.num_classes
             # float32 whatever the compute type: scores and boxes are made of it.
-            output = nn.Conv(
+            output = Conv(
                 count * codes,
                 (1, 1),
                 kernel_init=nn.initializers.normal(0.01),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.conv import Conv
 from cvjax.nn.patch_gan import WEIGHTS, PatchGAN
 from cvjax.nn.translation_norm import translation_norm
 from cvjax.nn.up_conv import UpConv
@@ -118,7 +119,7 @@ class ResNetGenerator(nn.Module):
         x = self._reflected(image, self.width, 7, "first")
         x = nn.relu(norm(x, "first_norm"))
         for i in (1, 2):
-            x = nn.Conv(
+            x = Conv(
                 self.width * 2**i, (3, 3), (2, 2), padding=1, kernel_init=WEIGHTS,
                 dtype=self.dtype, name=f"down{i}",
             )(x)  # fmt: skip
@@ -139,7 +140,7 @@ class ResNetGenerator(nn.Module):
     def _reflected(self, x: Array, width: int, window: int, name: str, dtype: Any = None) -> Array:
         border = window // 2
         x = jnp.pad(x, ((0, 0), (border, border), (border, border), (0, 0)), mode="reflect")
-        return nn.Conv(
+        return Conv(
             width, (window, window), padding="VALID", kernel_init=WEIGHTS,
             dtype=dtype or self.dtype, name=name,
         )(x)  # fmt: skip

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.conv import Conv
 from cvjax.nn.norm import BatchNorm
 from cvjax.nn.two_players import TwoPlayers
 from cvjax.nn.up_conv import UpConv
@@ -115,7 +116,7 @@ class Discriminator(nn.Module):
         size, doublings = stages(image.shape[1])
         x = image
         for i in range(1, doublings + 1):
-            x = nn.Conv(
+            x = Conv(
                 self.width * 2 ** (i - 1), (4, 4), (2, 2), padding=1, use_bias=False,
                 kernel_init=_WEIGHTS, dtype=self.dtype, name=f"down{i}",
             )(x)  # fmt: skip
@@ -123,7 +124,7 @@ class Discriminator(nn.Module):
                 norm = BatchNorm(scale_init=_scales, dtype=self.dtype, name=f"norm{i}")
                 x = norm(x, use_running_average=not train)
             x = nn.leaky_relu(x, SLOPE)
-        x = nn.Conv(
+        x = Conv(
             1, (size, size), padding="VALID", use_bias=False, kernel_init=_WEIGHTS,
             dtype=jnp.float32, name="score",
         )(x)  # fmt: skip

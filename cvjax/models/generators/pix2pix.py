@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.conv import Conv
 from cvjax.nn.patch_gan import SLOPE, WEIGHTS, PatchGAN
 from cvjax.nn.translation_norm import translation_norm
 from cvjax.nn.up_conv import UpConv
@@ -88,7 +89,7 @@ class UNet(nn.Module):
         for i, width in enumerate(widths, start=1):
             if i > 1:
                 x = nn.leaky_relu(x, SLOPE)
-            x = nn.Conv(
+            x = Conv(
                 width, (4, 4), (2, 2), padding=1, use_bias=False, kernel_init=WEIGHTS,
                 dtype=self.dtype, name=f"down{i}",
             )(x)  # fmt: skip

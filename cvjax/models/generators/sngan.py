@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.conv import Conv
 from cvjax.nn.norm import BatchNorm
 from cvjax.nn.two_players import TwoPlayers
 from cvjax.nn.up_conv import UpConv
@@ -67,7 +68,7 @@ class Generator(nn.Module):
             x = UpConv(width, dtype=self.dtype, name=f"up{i}")(x)
             norm = BatchNorm(dtype=self.dtype, name=f"norm{i}")
             x = nn.relu(norm(x, use_running_average=not train))
-        x = nn.Conv(self.channels, (3, 3), padding=1, dtype=jnp.float32, name="image")(x)
+        x = Conv(self.channels, (3, 3), padding=1, dtype=jnp.float32, name="image")(x)
         return jnp.tanh(x)
 
 
@@ -92,7 +93,7 @@ class Discriminator(nn.Module):
     def _conv(
         self, x: Array, width: int, window: int, stride: int, name: str, *, train: bool
     ) -> Array:
-        conv = nn.Conv(width, (window,) * 2, (stride,) * 2, padding=1, dtype=self.dtype, name=name)
+        conv = Conv(width, (window,) * 2, (stride,) * 2, padding=1, dtype=self.dtype, name=name)
         x = nn.SpectralNorm(conv, name=f"{name}_norm")(x, update_stats=train)
         return nn.leaky_relu(x, SLOPE)
 

@@ -1,0 +1,120 @@
+"""Grouped convolution: the channels are parted, and each part is convolved by itself.
+
+On a CPU XLA runs it, and above all the gradient of its kernel, through generic loops. There the
+groups are taken together in blocks of some 32 channels and each block is an ordinary convolution
+whose kernel is 0 between channels of different groups. Milliseconds on 2 cores, batch 8, 3x3, 32
+groups:
+
+                                    forward       input gradient   kernel gradient
+                                    XLA   blocks  XLA   blocks     XLA      blocks
+    [32, 32, 128]                   27    4.8     23    4.7        3,394    8.8
+    [16, 16, 256], stride 2         2.1   1.2     7.9   2.1        413      2.5
+    [8, 8, 512]                     3.7   2.5     1.7   3.1        787      3.6
+
+Accelerators keep XLA's convolution.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from cvjax.ops.depthwise import Padding, channels_last
+
+# Channels of a block: fewer waste a matrix product's width, more multiply by more zeros. Each block
+# is a convolution to compile, three in training.
+_LEAST_WIDTH, _MOST_BLOCKS = 32, 16
+
+
+def grouped_conv(
+    x: Float[Array, "b *space c"],
+    kernel: Float[Array, "*window d k"],
+    *,
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+) -> Float[Array, "b *out k"]:
+    """`x` in c / d groups of d channels, each correlated with its share of the k kernels.
+
+    One entry per spatial axis; `padding`: "SAME", "VALID" (as TensorFlow's) or (low, high) of zeros
+    per axis. A NaN or infinity in one group reaches others on a CPU.
+
+    Raises:
+        ValueError: if c or k does not part into that many groups.
+    """
+    groups, rest = divmod(x.shape[-1], kernel.shape[-2])
+    if rest or kernel.shape[-1] % groups:
+        raise ValueError(
+            f"{x.shape[-1]} channels in and {kernel.shape[-1]} out do not part into groups of "
+            f"{kernel.shape[-2]} channels in. Both must be multiples of the number of groups."
+        )
+    stride, dilation = tuple(stride), tuple(dilation)
+    if not isinstance(padding, str):
+        padding = tuple((low, high) for low, high in padding)
+
+    def blocks(x: Array, kernel: Array) -> Array:
+        return _in_blocks(x, kernel, groups, stride, padding, dilation)
+
+    def convolution(x: Array, kernel: Array) -> Array:
+        return _convolution(x, kernel, groups, stride, padding, dilation)
+
+    return lax.platform_dependent(x, kernel, cpu=blocks, default=convolution)
+
+
+# Jitted so that layers of one shape are traced once.
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
+def _in_blocks(
+    x: Array,
+    kernel: Array,
+    groups: int,
+    stride: tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
+) -> Array:
+    width_in, width_out = kernel.shape[-2], kernel.shape[-1] // groups
+    together = max(-(-_LEAST_WIDTH // width_in), -(-groups // _MOST_BLOCKS))
+    parts = []
+    for first in range(0, groups, together):
+        last = min(first + together, groups)
+        share = kernel[..., first * width_out : last * width_out]
+        parts.append(
+            _convolution(
+                x[..., first * width_in : last * width_in],
+                _block_diagonal(share, last - first),
+                1,
+                stride,
+                padding,
+                dilation,
+            )
+        )
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _block_diagonal(kernel: Array, groups: int) -> Array:
+    """[*window, d, k] of groups -> [*window, groups d, k], 0 between different groups."""
+    *window, width, count = kernel.shape
+    own = jnp.eye(groups, dtype=kernel.dtype).reshape(*(1 for _ in window), groups, 1, groups, 1)
+    apart = kernel.reshape(*window, 1, width, groups, count // groups) * own
+    return apart.reshape(*window, groups * width, count)
+
+
+def _convolution(
+    x: Array,
+    kernel: Array,
+    groups: int,
+    stride: tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
+) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        stride,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=channels_last(x.ndim),
+        feature_group_count=groups,
+    )

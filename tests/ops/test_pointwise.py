@@ -1,0 +1,55 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from cvjax.nn.conv import Conv
+from cvjax.ops.pointwise import pointwise_conv
+
+
+def reference(x, kernel, stride):
+    return jnp.einsum("bhwc,ck->bhwk", x[:, :: stride[0], :: stride[1]], kernel[0, 0])
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (3, 2)], ids=str)
+def test_value_and_gradients_are_those_of_a_matrix_product(stride):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, kernel = jax.random.normal(keys[0], (2, 7, 6, 5)), jax.random.normal(keys[1], (1, 1, 5, 4))
+    got, pull = jax.vjp(lambda *a: pointwise_conv(*a, stride=stride), x, kernel)
+    want, pull_reference = jax.vjp(lambda *a: reference(*a, stride), x, kernel)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    weight = jax.random.normal(keys[2], want.shape)
+    for mine, theirs in zip(pull(weight), pull_reference(weight)):
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+def test_gradients_have_gradients():
+    x, kernel = jax.random.normal(jax.random.key(0), (1, 3, 3, 2)), jnp.ones((1, 1, 2, 3))
+
+    def penalty(conv):
+        def loss(kernel, x):
+            return (jax.grad(lambda x: (conv(x, kernel) ** 3).sum())(x) ** 2).sum()
+
+        return jax.grad(loss)(kernel, x)
+
+    got = penalty(lambda x, kernel: pointwise_conv(x, kernel, stride=(1, 1)))
+    want = penalty(lambda x, kernel: reference(x, kernel, (1, 1)))
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("strides", "padding"), [(2, "SAME"), (1, "VALID"), (2, 0), (2, ((1, 0), (0, 2)))], ids=str
+)
+def test_the_layer_agrees_with_a_convolution(strides, padding):
+    layer = Conv(4, (1, 1), strides=strides, padding=padding)
+    x = jax.random.normal(jax.random.key(0), (2, 7, 6, 5))
+    y, variables = layer.init_with_output(jax.random.key(1), x)
+    want = lax.conv_general_dilated(
+        x,
+        variables["params"]["kernel"],
+        (strides, strides),
+        ((0, 0), (0, 0)) if padding == 0 else padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    np.testing.assert_allclose(y, want, atol=1e-5)

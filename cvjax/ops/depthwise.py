@@ -102,7 +102,8 @@ def _input_gradient(
 ) -> Array:
     """The gradient of `x`, which is linear in it and so gives its shape and type alone."""
     window = kernel.shape[:-2]
-    if np.prod(window) <= _MAPS_IN_ONE_LOOP:
+    # Places that lie `stride` apart are seen by so many taps, the same ones.
+    if np.prod([-(-w // s) for w, s in zip(window, stride)]) <= _MAPS_IN_ONE_LOOP:
         wide = jnp.promote_types(x.dtype, jnp.float32)
 
         def share(tap: tuple[int, ...], maps: Sequence[Array]) -> Array:

@@ -55,6 +55,11 @@ def imported_modules(path: Path) -> list[str]:
     return names
 
 
+def test_convolutions_are_the_layer_that_is_fast_on_a_cpu():
+    plain = [str(path.relative_to(PACKAGE)) for path in files() if "nn.Conv(" in path.read_text()]
+    assert not plain, "use cvjax.nn.conv.Conv, which has Flax's fields and parameters"
+
+
 @pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_every_file_imports_only_what_its_part_may(path):
     part = part_of(path)

@@ -55,9 +55,11 @@ def imported_modules(path: Path) -> list[str]:
     return names
 
 
-def test_convolutions_are_the_layer_that_is_fast_on_a_cpu():
-    plain = [str(path.relative_to(PACKAGE)) for path in files() if "nn.Conv(" in path.read_text()]
-    assert not plain, "use cvjax.nn.conv.Conv, which has Flax's fields and parameters"
+@pytest.mark.parametrize("layer", ["Conv", "Dense"])
+def test_layers_are_those_that_are_fast_on_a_cpu(layer):
+    plain = [path.name for path in files() if f"nn.{layer}(" in path.read_text()]
+    own = f"{layer.lower()}.py"
+    assert set(plain) <= {own}, f"use cvjax.nn.{own}'s {layer}, with Flax's fields and parameters"
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(PACKAGE)))

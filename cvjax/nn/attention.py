@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import SMALL_NORMAL
 
 
@@ -38,7 +39,7 @@ class SelfAttention(nn.Module):
         if width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {width}")
         dense = {"kernel_init": SMALL_NORMAL, "dtype": self.dtype}
-        qkv = nn.Dense(3 * width, name="qkv", **dense)(x)
+        qkv = Dense(3 * width, name="qkv", **dense)(x)
         qkv = qkv.reshape(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = (qkv[:, :, i] for i in range(3))  # [B, T, H, D / H]
         if train and self.attention_dropout > 0:
@@ -46,7 +47,7 @@ class SelfAttention(nn.Module):
             y = _attend_with_dropout(q, k, v, bias, drop)
         else:
             y = jax.nn.dot_product_attention(q, k, v, bias=bias)
-        y = nn.Dense(width, name="proj", **dense)(y.reshape(batch, tokens, width))
+        y = Dense(width, name="proj", **dense)(y.reshape(batch, tokens, width))
         return nn.Dropout(self.dropout, deterministic=not train)(y)
 
 

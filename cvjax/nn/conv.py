@@ -8,9 +8,9 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array
 
+from cvjax.ops.channel_products import pointwise_conv
 from cvjax.ops.depthwise import depthwise_conv
 from cvjax.ops.grouped import grouped_conv
-from cvjax.ops.pointwise import pointwise_conv
 
 
 def _convolve(
@@ -56,8 +56,8 @@ class Conv(nn.Conv):
 
     Where every channel has a window of its own (`feature_group_count` = channels in = channels
     out), it is `cvjax.ops.depthwise.depthwise_conv`, other groups are
-    `cvjax.ops.grouped.grouped_conv`, windows of 1x1 on a CPU `cvjax.ops.pointwise.pointwise_conv`:
-    all faster on a CPU, in training above all.
+    `cvjax.ops.grouped.grouped_conv` and windows of 1x1, on a CPU,
+    `cvjax.ops.channel_products.pointwise_conv`: all faster on a CPU, in training above all.
     """
 
     conv_general_dilated: Any = _convolve

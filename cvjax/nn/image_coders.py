@@ -8,6 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import HE_FAN_OUT
 
 Body = Literal["dense", "conv"]
@@ -32,7 +33,7 @@ class ImageEncoder(nn.Module):
             x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.widths, start=1):
             if self.body == "dense":
-                layer = nn.Dense(width, kernel_init=_HE, dtype=self.dtype, name=f"dense{i}")
+                layer = Dense(width, kernel_init=_HE, dtype=self.dtype, name=f"dense{i}")
             else:
                 layer = Conv(
                     width, (4, 4), strides=2, padding=1, kernel_init=HE_FAN_OUT, dtype=self.dtype,
@@ -59,9 +60,9 @@ class ImageDecoder(nn.Module):
         x = z.astype(self.dtype)
         if self.body == "dense":
             for i, width in enumerate(reversed(self.widths), start=1):
-                layer = nn.Dense(width, kernel_init=_HE, dtype=self.dtype, name=f"dense{i}")
+                layer = Dense(width, kernel_init=_HE, dtype=self.dtype, name=f"dense{i}")
                 x = nn.relu(layer(x))
-            x = nn.Dense(math.prod(self.outputs), dtype=jnp.float32, name="head")(x)
+            x = Dense(math.prod(self.outputs), dtype=jnp.float32, name="head")(x)
             return x.reshape(-1, *self.outputs)
         height, width, parameters = self.outputs
         factor = 2 ** len(self.widths)
@@ -71,7 +72,7 @@ class ImageDecoder(nn.Module):
                 f"{factor}, not {height}x{width}. Set data.image_size or fewer widths."
             )
         smallest = (height // factor, width // factor, self.widths[-1])
-        x = nn.Dense(math.prod(smallest), kernel_init=_HE, dtype=self.dtype, name="dense")(x)
+        x = Dense(math.prod(smallest), kernel_init=_HE, dtype=self.dtype, name="dense")(x)
         x = nn.relu(x).reshape(-1, *smallest)
         for i, channels in enumerate(reversed(self.widths[:-1]), start=1):
             x = nn.relu(_upsampling(channels, dtype=self.dtype, name=f"conv{i}")(x))

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.dense import Dense
+
 
 class Maxout(nn.Module):
     """The largest of `pieces` linear maps of `x`, for each of `features` units (eq. 1).
@@ -22,5 +24,5 @@ class Maxout(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b k"]:
         width = self.features * self.pieces
-        y = nn.Dense(width, kernel_init=self.kernel_init, dtype=self.dtype, name="pieces")(x)
+        y = Dense(width, kernel_init=self.kernel_init, dtype=self.dtype, name="pieces")(x)
         return y.reshape(*y.shape[:-1], self.features, self.pieces).max(axis=-1)

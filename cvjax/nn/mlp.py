@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import SMALL_NORMAL
 
 
@@ -24,6 +25,6 @@ class Mlp(nn.Module):
     def __call__(self, x: Float[Array, "*b d"], *, train: bool) -> Float[Array, "*b d"]:
         dense = {"kernel_init": SMALL_NORMAL, "dtype": self.dtype}
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        y = nn.Dense(self.hidden, name="fc1", **dense)(x)
+        y = Dense(self.hidden, name="fc1", **dense)(x)
         y = drop(jax.nn.gelu(y, approximate=False))
-        return drop(nn.Dense(x.shape[-1], name="fc2", **dense)(y))
+        return drop(Dense(x.shape[-1], name="fc2", **dense)(y))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import HE_FAN_OUT
 from cvjax.ops.pool import global_avg_pool
 
@@ -28,6 +29,6 @@ class SqueezeExcite(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         made = {"kernel_init": self.kernel_init, "dtype": self.dtype}
         gate = global_avg_pool(x)  # [B, C]
-        gate = self.activation(nn.Dense(self.width, name="reduce", **made)(gate))
-        gate = self.gate(nn.Dense(x.shape[-1], name="expand", **made)(gate))
+        gate = self.activation(Dense(self.width, name="reduce", **made)(gate))
+        gate = self.gate(Dense(x.shape[-1], name="expand", **made)(gate))
         return x * gate[:, None, None, :]

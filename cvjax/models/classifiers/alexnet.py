@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import LINEAR
 from cvjax.ops.local_response_norm import local_response_norm
 from cvjax.ops.pool import adaptive_avg_pool, max_pool
@@ -55,13 +56,13 @@ class AlexNet(nn.Module):
         x = x.reshape(x.shape[0], -1)  # [B, 6 * 6 * C]
         for name in ("hidden1", "hidden2"):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-            dense = nn.Dense(self.hidden, kernel_init=LINEAR, dtype=self.dtype, name=name)
+            dense = Dense(self.hidden, kernel_init=LINEAR, dtype=self.dtype, name=name)
             x = nn.relu(dense(x))
         features["pooled"] = x
         if self.num_classes is None:
             return None, features
         # The head and the logits are float32 whatever the compute type.
-        head = nn.Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
         return head(x), features
 
     def _conv(self, i: int, window: int, *, stride: int = 1, padding: int) -> Conv:
@@ -122,7 +123,7 @@ class OriginalAlexNet(nn.Module):
         x = adaptive_avg_pool(x, 6)
         x = x.reshape(x.shape[0], -1)  # [B, 6 * 6 * C]
         for name in ("hidden1", "hidden2"):
-            dense = nn.Dense(
+            dense = Dense(
                 self.hidden,
                 kernel_init=NORMAL,
                 bias_init=nn.initializers.ones,
@@ -134,7 +135,7 @@ class OriginalAlexNet(nn.Module):
         if self.num_classes is None:
             return None, features
         # The head and the logits are float32 whatever the compute type.
-        head = nn.Dense(self.num_classes, kernel_init=NORMAL, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=NORMAL, dtype=jnp.float32, name="head")
         return head(x), features
 
     def _conv(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.dense import Dense
 from cvjax.nn.image_coders import Body, ImageEncoder
 
 
@@ -32,10 +33,10 @@ class CoderClassifier(nn.Module):
     ) -> tuple[Float[Array, "b k"] | None, dict[str, Array]]:
         del train
         x = ImageEncoder(self.body, self.widths, self.dtype, name="encoder")(2 * image - 1)
-        code = nn.Dense(self.latent, dtype=self.dtype, name="code")(x)
+        code = Dense(self.latent, dtype=self.dtype, name="code")(x)
         if self.num_classes is None:
             return None, {"pooled": code}
-        head = nn.Dense(self.num_classes, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, dtype=jnp.float32, name="head")
         return head(nn.relu(code)), {"pooled": code}
 
 

@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.nn.drop_path import DropPath, linear_rates
 from cvjax.nn.initializers import SMALL_NORMAL
 from cvjax.nn.mlp import Mlp
@@ -67,7 +68,7 @@ class ConvNeXt(nn.Module):
         if self.num_classes is None:
             return None, features
         # The head and the logits are float32 whatever the compute type.
-        head = nn.Dense(self.num_classes, kernel_init=SMALL_NORMAL, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=SMALL_NORMAL, dtype=jnp.float32, name="head")
         return head(x), features
 
 

@@ -13,6 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.ops.pool import global_avg_pool, max_pool
 
 # timm's; the papers name none.
@@ -113,7 +114,7 @@ def _scores(
     if model.num_classes is None:
         return None, features
     # The head and the logits are float32 whatever the compute type.
-    head = nn.Dense(model.num_classes, kernel_init=HEAD, dtype=jnp.float32, name="head")
+    head = Dense(model.num_classes, kernel_init=HEAD, dtype=jnp.float32, name="head")
     return head(x), features
 
 

@@ -13,6 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import LINEAR
 from cvjax.nn.norm import BatchNorm
 from cvjax.nn.remat import apply_block
@@ -87,7 +88,7 @@ class DenseNet(nn.Module):
         if self.num_classes is None:
             return None, features
         # The head and the logits are float32 whatever the compute type.
-        head = nn.Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
         return head(x), features
 
 

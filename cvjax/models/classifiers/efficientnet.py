@@ -16,6 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.nn.inverted_residual import InvertedResidual, divisible
 from cvjax.ops.pool import global_avg_pool
 
@@ -95,7 +96,7 @@ class EfficientNet(nn.Module):
         # and wrong (a first loss of 12 on trained features).
         share = self.num_classes / max(self.num_classes, 1000)
         init = nn.initializers.variance_scaling(share / 3, "fan_out", "uniform")
-        head = nn.Dense(self.num_classes, kernel_init=init, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=init, dtype=jnp.float32, name="head")
         return head(x), features
 
 

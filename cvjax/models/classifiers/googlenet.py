@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.nn.inception import Branches, Conv, Pool
 from cvjax.ops.pool import adaptive_avg_pool, global_avg_pool, max_pool
 
@@ -80,7 +81,7 @@ class GoogLeNet(nn.Module):
         if self.num_classes is None:
             return None, features
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head = nn.Dense(self.num_classes, kernel_init=INIT, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=INIT, dtype=jnp.float32, name="head")
         return head(x), features
 
 
@@ -98,9 +99,9 @@ class AuxHead(nn.Module):
             x, train=train
         )
         x = x.reshape(x.shape[0], -1)  # [B, 2048]
-        x = nn.relu(nn.Dense(1024, kernel_init=INIT, dtype=self.dtype, name="hidden")(x))
+        x = nn.relu(Dense(1024, kernel_init=INIT, dtype=self.dtype, name="hidden")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.num_classes, kernel_init=INIT, dtype=jnp.float32, name="head")(x)
+        return Dense(self.num_classes, kernel_init=INIT, dtype=jnp.float32, name="head")(x)
 
 
 def _module(

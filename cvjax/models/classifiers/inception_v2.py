@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.nn.inception import Branch, Branches, Conv, Pool
 from cvjax.nn.initializers import LINEAR
 from cvjax.nn.norm import BatchNorm
@@ -78,7 +79,7 @@ class BNInception(nn.Module):
         features["pooled"] = x = global_avg_pool(x)
         if self.num_classes is None:
             return None, features
-        head = nn.Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
         return head(x), features
 
 

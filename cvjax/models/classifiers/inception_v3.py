@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.nn.inception import HALVE, Branch, Branches, Conv, Fork, InceptionStem, Pool, reduction
 from cvjax.ops.pool import adaptive_avg_pool, avg_pool, global_avg_pool
 
@@ -59,7 +60,7 @@ class InceptionV3(nn.Module):
         if self.num_classes is None:
             return None, features
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head = nn.Dense(self.num_classes, kernel_init=INIT, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=INIT, dtype=jnp.float32, name="head")
         return head(x), features
 
 
@@ -84,7 +85,7 @@ class AuxHead(nn.Module):
         )
         x = global_avg_pool(x)
         deviation = nn.initializers.normal(0.001)
-        return nn.Dense(self.num_classes, kernel_init=deviation, dtype=jnp.float32, name="head")(x)
+        return Dense(self.num_classes, kernel_init=deviation, dtype=jnp.float32, name="head")(x)
 
 
 def _projection(channels: int) -> Branch:

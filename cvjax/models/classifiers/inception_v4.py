@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.nn.inception import HALVE, Branch, Branches, Conv, Fork, Pool, reduction
 from cvjax.nn.initializers import LINEAR
 from cvjax.ops.pool import global_avg_pool
@@ -57,7 +58,7 @@ class InceptionV4(nn.Module):
         if self.num_classes is None:
             return None, features
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head = nn.Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
         return head(x), features
 
 

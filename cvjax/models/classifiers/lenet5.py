@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from cvjax.nn.activation import ACTIVATIONS, Activation
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.ops.pool import avg_pool, max_pool
 
 POOLS = {"avg": avg_pool, "max": max_pool}
@@ -73,12 +74,12 @@ class LeNet5(nn.Module):
         x = Conv(16, (5, 5), padding=0, **options, name="c3")(x)
         features["stride4"] = x = self._subsample(x)
         x = x.reshape(x.shape[0], -1)
-        x = activation(nn.Dense(120, **options, name="c5")(x))
-        features["pooled"] = x = activation(nn.Dense(84, **options, name="f6")(x))
+        x = activation(Dense(120, **options, name="c5")(x))
+        features["pooled"] = x = activation(Dense(84, **options, name="f6")(x))
         if self.num_classes is None:
             return None, features
         # The head and the logits are float32 whatever the compute type.
-        return nn.Dense(self.num_classes, dtype=jnp.float32, name="head")(x), features
+        return Dense(self.num_classes, dtype=jnp.float32, name="head")(x), features
 
     def _subsample(self, x: Array) -> Array:
         activation, pool = ACTIVATIONS[self.activation], POOLS[self.pool]
@@ -186,7 +187,7 @@ def _conv(x: Array, channels: int, *, name: str, dtype: Any) -> Array:
 
 def _dense(x: Array, width: int, *, name: str, dtype: Any) -> Array:
     init = _uniform(fan_in=x.shape[-1])
-    return nn.Dense(width, kernel_init=init, bias_init=init, dtype=dtype, name=name)(x)
+    return Dense(width, kernel_init=init, bias_init=init, dtype=dtype, name=name)(x)
 
 
 def _uniform(fan_in: int | np.ndarray) -> nn.initializers.Initializer:

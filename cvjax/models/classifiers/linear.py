@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.dense import Dense
+
 
 class Linear(nn.Module):
     """Scores linear in the pixels. `pooled` is the flattened image.
@@ -31,7 +33,7 @@ class Linear(nn.Module):
             return None, {"pooled": pooled}
         zeros = nn.initializers.zeros
         # The head and the logits are float32 whatever the compute type.
-        head = nn.Dense(self.num_classes, kernel_init=zeros, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=zeros, dtype=jnp.float32, name="head")
         return head(pooled), {"pooled": pooled}
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from cvjax.nn.activation import AnyActivation, activate, initial_weights
 from cvjax.nn.alpha_dropout import AlphaDropout
+from cvjax.nn.dense import Dense
 from cvjax.nn.drop_connect import DropConnectDense
 from cvjax.nn.maxout import Maxout
 from cvjax.nn.norm_kinds import Norm, normalize
@@ -60,7 +61,7 @@ class MLP(nn.Module):
         if self.num_classes is None:
             return None, {"pooled": x}
         # The head and the logits are float32 whatever the compute type.
-        return nn.Dense(self.num_classes, dtype=jnp.float32, name="head")(x), {"pooled": x}
+        return Dense(self.num_classes, dtype=jnp.float32, name="head")(x), {"pooled": x}
 
     def _linear(self, x: Array, width: int, *, name: str, train: bool) -> Array:
         fields = {
@@ -73,7 +74,7 @@ class MLP(nn.Module):
         if self.drop_connect:
             layer = DropConnectDense(width, self.drop_connect, **fields)
             return layer(x, deterministic=not train)
-        return nn.Dense(width, **fields)(x)
+        return Dense(width, **fields)(x)
 
 
 VARIANTS = {"mlp": (MLP, {})}

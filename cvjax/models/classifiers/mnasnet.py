@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.nn.inverted_residual import InvertedResidual, divisible
 from cvjax.ops.pool import global_avg_pool
 
@@ -73,7 +74,7 @@ class MnasNet(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         # He's, for a sigmoid (gain 1), from the fan-out: as in torchvision.
         init = nn.initializers.variance_scaling(1.0, "fan_out", "uniform")
-        head = nn.Dense(self.num_classes, kernel_init=init, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=init, dtype=jnp.float32, name="head")
         return head(x), features
 
 

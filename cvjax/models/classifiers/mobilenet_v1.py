@@ -11,6 +11,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.nn.inverted_residual import divisible
 from cvjax.ops.pool import global_avg_pool
 
@@ -59,7 +60,7 @@ class MobileNetV1(nn.Module):
             return None, features
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         init = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
-        head = nn.Dense(self.num_classes, kernel_init=init, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=init, dtype=jnp.float32, name="head")
         return head(x), features
 
 

@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.nn.inverted_residual import InvertedResidual, divisible
 from cvjax.ops.pool import global_avg_pool
 
@@ -62,7 +63,7 @@ class MobileNetV2(nn.Module):
             return None, features
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         init = nn.initializers.normal(0.01)
-        head = nn.Dense(self.num_classes, kernel_init=init, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=init, dtype=jnp.float32, name="head")
         return head(x), features
 
 

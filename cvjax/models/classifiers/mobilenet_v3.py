@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.nn.inverted_residual import InvertedResidual, divisible
 from cvjax.ops.pool import global_avg_pool
 
@@ -77,13 +78,13 @@ class MobileNetV3(nn.Module):
         x = global_avg_pool(x)
         init = nn.initializers.normal(0.01)
         if self.hidden is not None:
-            hidden = nn.Dense(self.hidden, kernel_init=init, dtype=self.dtype, name="hidden_dense")
+            hidden = Dense(self.hidden, kernel_init=init, dtype=self.dtype, name="hidden_dense")
             x = jax.nn.hard_swish(hidden(x))
         features["pooled"] = x
         if self.num_classes is None:
             return None, features
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head = nn.Dense(self.num_classes, kernel_init=init, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=init, dtype=jnp.float32, name="head")
         return head(x), features
 
 

@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.nn.drop_path import DropPath
 from cvjax.nn.initializers import HE_FAN_OUT, LINEAR
 from cvjax.nn.norm import BatchNorm
@@ -83,7 +84,7 @@ class NASNet(nn.Module):
         if self.num_classes is None:
             return None, features
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head = nn.Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
         return head(x), features
 
 

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 
 
 class NoMaxPoolCNN(nn.Module):
@@ -38,9 +39,9 @@ class NoMaxPoolCNN(nn.Module):
         features = {"stride1": x, "pooled": x.reshape(x.shape[0], -1)}
         if self.num_classes is None:
             return None, features
-        x = nn.relu(nn.Dense(self.hidden, **options, name="hidden")(features["pooled"]))
+        x = nn.relu(Dense(self.hidden, **options, name="hidden")(features["pooled"]))
         # The head and the logits are float32 whatever the compute type.
-        return nn.Dense(self.num_classes, dtype=jnp.float32, name="head")(x), features
+        return Dense(self.num_classes, dtype=jnp.float32, name="head")(x), features
 
 
 VARIANTS = {"no_max_pool_cnn": (NoMaxPoolCNN, {})}

@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.nn.squeeze_excite import SqueezeExcite
 from cvjax.ops.pool import global_avg_pool
 
@@ -59,7 +60,7 @@ class RegNet(nn.Module):
             return None, features
         # The head and the logits are float32 whatever the compute type.
         init = nn.initializers.normal(0.01)
-        head = nn.Dense(self.num_classes, kernel_init=init, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=init, dtype=jnp.float32, name="head")
         return head(x), features
 
 

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 
 from cvjax.nn.activation import AnyActivation, activate
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.nn.drop_path import DropPath
 from cvjax.nn.initializers import HE_FAN_OUT, LINEAR
 from cvjax.nn.norm_kinds import Norm, normalize
@@ -119,7 +120,7 @@ class ResNet(nn.Module):
         if self.num_classes is None:
             return None, features
         # The head and the logits are float32 whatever the compute type.
-        head = nn.Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
         return head(x), features
 
     def _stem(self, x: Array, *, train: bool) -> Array:

@@ -13,6 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import LINEAR
 from cvjax.nn.squeeze_excite import SqueezeExcite
 from cvjax.ops.pool import global_avg_pool, max_pool
@@ -77,7 +78,7 @@ class SENet(nn.Module):
             return None, features
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         # The head and the logits are float32 whatever the compute type.
-        head = nn.Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
         return head(x), features
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from cvjax.nn.channel_shuffle import channel_shuffle
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import LINEAR
 from cvjax.ops.pool import avg_pool, global_avg_pool, max_pool
 
@@ -55,7 +56,7 @@ class ShuffleNetV1(nn.Module):
         features["pooled"] = x = global_avg_pool(x)
         if self.num_classes is None:
             return None, features
-        head = nn.Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
         return head(x), features
 
 

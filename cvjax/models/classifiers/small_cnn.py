@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from cvjax.nn.activation import AnyActivation, activate, initial_weights
 from cvjax.nn.alpha_dropout import AlphaDropout
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.nn.fractional_pool import FractionalMaxPool
 from cvjax.nn.norm_kinds import Norm, normalize
 from cvjax.ops.local_response_norm import local_response_norm
@@ -62,14 +63,14 @@ class SmallCNN(nn.Module):
             if self.pool != "fractional":
                 features[f"stride{2**i}"] = x
         x = x.reshape(x.shape[0], -1)
-        hidden = nn.Dense(self.hidden, kernel_init=init, dtype=self.dtype, name="hidden")
+        hidden = Dense(self.hidden, kernel_init=init, dtype=self.dtype, name="hidden")
         x = self._activate(hidden(x), "_hidden", train=train)
         drop = AlphaDropout if self.activation == "selu" else nn.Dropout
         features["pooled"] = x = drop(self.dropout)(x, deterministic=not train)
         if self.num_classes is None:
             return None, features
         # The head and the logits are float32 whatever the compute type.
-        return nn.Dense(self.num_classes, dtype=jnp.float32, name="head")(x), features
+        return Dense(self.num_classes, dtype=jnp.float32, name="head")(x), features
 
     def _activate(self, x: Array, suffix: str, *, train: bool) -> Array:
         kind = "none" if self.norm == "lrn" else self.norm

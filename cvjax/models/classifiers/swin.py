@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from cvjax.nn.attention import SelfAttention
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.nn.drop_path import DropPath, linear_rates
 from cvjax.nn.initializers import SMALL_NORMAL
 from cvjax.nn.mlp import Mlp
@@ -80,7 +81,7 @@ class Swin(nn.Module):
         if self.num_classes is None:
             return None, features
         # The head and the logits are float32 whatever the compute type.
-        head = nn.Dense(self.num_classes, kernel_init=SMALL_NORMAL, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=SMALL_NORMAL, dtype=jnp.float32, name="head")
         return head(x), features
 
 
@@ -150,7 +151,7 @@ class PatchMerging(nn.Module):
         # Down before across: the order that the reference weights expect.
         x = x.transpose(0, 1, 3, 4, 2, 5).reshape(*x.shape[:2], x.shape[3], 4 * channels)
         x = LayerNorm(dtype=self.dtype, name="norm")(x)
-        return nn.Dense(
+        return Dense(
             2 * channels,
             use_bias=False,
             kernel_init=SMALL_NORMAL,

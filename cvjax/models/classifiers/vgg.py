@@ -13,6 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import HE_FAN_OUT
 from cvjax.nn.norm import BatchNorm
 from cvjax.ops.pool import adaptive_avg_pool, global_avg_pool, max_pool
@@ -82,11 +83,11 @@ class VGG(nn.Module):
         if self.num_classes is None:
             return None, features
         # The head and the logits are float32 whatever the compute type.
-        head = nn.Dense(self.num_classes, kernel_init=DENSE, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=DENSE, dtype=jnp.float32, name="head")
         return head(x), features
 
     def _dense(self, name: str) -> nn.Dense:
-        return nn.Dense(self.hidden, kernel_init=DENSE, dtype=self.dtype, name=name)
+        return Dense(self.hidden, kernel_init=DENSE, dtype=self.dtype, name=name)
 
 
 _STAGES = {

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from cvjax.nn.conv import Conv
 from cvjax.nn.conv_norm import ConvNorm
+from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import HE_FAN_OUT, LINEAR
 from cvjax.nn.norm import BatchNorm
 from cvjax.nn.separable_conv import SeparableConv
@@ -70,7 +71,7 @@ class Xception(nn.Module):
         if self.num_classes is None:
             return None, features
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        head = nn.Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
+        head = Dense(self.num_classes, kernel_init=LINEAR, dtype=jnp.float32, name="head")
         return head(x), features
 
 

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float
 
 from cvjax.nn.backbone_maps import select_maps
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.nn.feature_pyramid import FeaturePyramid
 from cvjax.ops.anchors import grid_anchors
 from cvjax.ops.roi import assign_levels, roi_align
@@ -77,8 +78,8 @@ class FasterRCNN(nn.Module):
         self.proposal_head = ProposalHead(
             len(self.aspects) * len(self.anchor_sizes[0]), dtype=self.dtype
         )
-        self.fc1 = nn.Dense(self.hidden, kernel_init=_HIDDEN, dtype=self.dtype)
-        self.fc2 = nn.Dense(self.hidden, kernel_init=_HIDDEN, dtype=self.dtype)
+        self.fc1 = Dense(self.hidden, kernel_init=_HIDDEN, dtype=self.dtype)
+        self.fc2 = Dense(self.hidden, kernel_init=_HIDDEN, dtype=self.dtype)
         self.box_head = BoxHead(self.num_classes)
 
     def __call__(
@@ -195,8 +196,8 @@ class BoxHead(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b p d"]) -> dict[str, Array]:
         outputs = self.num_classes + 1
-        classes = nn.Dense(outputs, kernel_init=_OUTPUT, dtype=jnp.float32, name="class_logits")
-        codes = nn.Dense(4 * outputs, kernel_init=_BOX_OUTPUT, dtype=jnp.float32, name="box_codes")
+        classes = Dense(outputs, kernel_init=_OUTPUT, dtype=jnp.float32, name="class_logits")
+        codes = Dense(4 * outputs, kernel_init=_BOX_OUTPUT, dtype=jnp.float32, name="box_codes")
         return {
             "class_logits": classes(x),
             "box_codes": codes(x).reshape(*x.shape[:2], outputs, 4),

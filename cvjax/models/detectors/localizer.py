@@ -11,6 +11,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.backbone_maps import select_maps
+from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import LINEAR
 from cvjax.ops.pool import global_avg_pool
 
@@ -46,7 +47,7 @@ class Localizer(nn.Module):
         (x,) = select_maps(features, (self.stride,))
         pooled = global_avg_pool(x)
         x = x.reshape(len(x), -1)
-        x = nn.relu(nn.Dense(self.hidden, kernel_init=_HIDDEN, dtype=self.dtype, name="hidden")(x))
+        x = nn.relu(Dense(self.hidden, kernel_init=_HIDDEN, dtype=self.dtype, name="hidden")(x))
         x = jnp.concatenate([x, pooled], axis=-1)
         counts = {
             "present": 1,
@@ -56,7 +57,7 @@ class Localizer(nn.Module):
         }
         # float32 whatever the compute type: probabilities and places are made of it.
         fields = {"kernel_init": LINEAR, "dtype": jnp.float32, "name": "output"}
-        numbers = nn.Dense(sum(counts.values()), **fields)(x)
+        numbers = Dense(sum(counts.values()), **fields)(x)
         outputs, start = {}, 0
         for name, count in counts.items():
             if count:

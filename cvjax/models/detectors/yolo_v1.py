@@ -13,6 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import LINEAR
 from cvjax.nn.norm_kinds import Norm, normalize
 from cvjax.ops.pool import max_pool
@@ -82,9 +83,7 @@ class YoloV1(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         cell = 5 * self.num_boxes + self.num_classes
         # float32 whatever the compute type: scores and boxes are made of it.
-        output = nn.Dense(
-            rows * columns * cell, kernel_init=LINEAR, dtype=jnp.float32, name="output"
-        )
+        output = Dense(rows * columns * cell, kernel_init=LINEAR, dtype=jnp.float32, name="output")
         return {"grid": output(x).reshape(-1, rows, columns, cell)}, features
 
     def _wide(self, channels: int) -> int:

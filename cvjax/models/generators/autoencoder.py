@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn.dense import Dense
 from cvjax.nn.image_coders import Body, ImageDecoder, ImageEncoder
 
 
@@ -46,7 +47,7 @@ class Autoencoder(nn.Module):
                 "learn nothing. Make it smaller."
             )
         x = ImageEncoder(self.body, self.widths, self.dtype, name="encoder")(2 * image - 1)
-        code = nn.Dense(self.latent, dtype=self.dtype, name="code")(x)
+        code = Dense(self.latent, dtype=self.dtype, name="code")(x)
         decoder = ImageDecoder(self.body, self.widths, self.image_shape, self.dtype, name="decoder")
         return {"reconstruction": decoder(code), "code": code}, {"pooled": code}
 

@@ -8,6 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.activation import Activation, activate, initial_weights
+from cvjax.nn.dense import Dense
 from cvjax.nn.two_players import TwoPlayers
 
 
@@ -47,7 +48,7 @@ class Generator(nn.Module):
         del train
         x = _hidden(latent, self.hidden, self.activation, self.dtype)
         height, width, channels = self.image_shape
-        x = nn.Dense(height * width * channels, dtype=jnp.float32, name="image")(x)
+        x = Dense(height * width * channels, dtype=jnp.float32, name="image")(x)
         x = x.reshape(-1, height, width, channels)
         return jnp.tanh(x) if self.output == "tanh" else x
 
@@ -64,13 +65,13 @@ class Discriminator(nn.Module):
         del train
         x = image.reshape(image.shape[0], -1)
         x = _hidden(x, self.hidden, self.activation, self.dtype)
-        return nn.Dense(1, dtype=jnp.float32, name="score")(x)[:, 0]
+        return Dense(1, dtype=jnp.float32, name="score")(x)[:, 0]
 
 
 def _hidden(x: Array, widths: tuple[int, ...], activation: Activation, dtype: Any) -> Array:
     init = initial_weights(activation)
     for i, width in enumerate(widths, start=1):
-        x = nn.Dense(width, kernel_init=init, dtype=dtype, name=f"hidden{i}")(x)
+        x = Dense(width, kernel_init=init, dtype=dtype, name=f"hidden{i}")(x)
         x = activate(x, activation, name=f"activation{i}", negative_slope=0.2)
     return x
 

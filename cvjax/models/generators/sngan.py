@@ -13,6 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.nn.norm import BatchNorm
 from cvjax.nn.two_players import TwoPlayers
 from cvjax.nn.up_conv import UpConv
@@ -61,7 +62,7 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, latent: Float[Array, "b d"], *, train: bool) -> Float[Array, "b h w c"]:
         size, width = self.image_size // 8, 8 * self.width
-        x = nn.Dense(size * size * width, dtype=self.dtype, name="project")(latent)
+        x = Dense(size * size * width, dtype=self.dtype, name="project")(latent)
         x = x.reshape(-1, size, size, width)
         for i in range(1, 4):
             width //= 2
@@ -87,7 +88,7 @@ class Discriminator(nn.Module):
             x = self._conv(x, width, 4, 2, f"down{i}", train=train)
         x = self._conv(x, 8 * self.width, 3, 1, "conv4", train=train)
         x = x.reshape(x.shape[0], -1)
-        score = nn.Dense(1, dtype=jnp.float32, name="score")
+        score = Dense(1, dtype=jnp.float32, name="score")
         return nn.SpectralNorm(score, name="score_norm")(x, update_stats=train)[:, 0]
 
     def _conv(

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from cvjax.nn.activation import PReLU
 from cvjax.nn.conv import Conv
+from cvjax.nn.dense import Dense
 from cvjax.nn.norm import BatchNorm
 from cvjax.ops.pixel_shuffle import pixel_shuffle
 
@@ -140,8 +141,8 @@ class Discriminator(nn.Module):
                 x = norm(x, use_running_average=not train)
             x = nn.leaky_relu(x, SLOPE)
         x = x.reshape(len(x), -1)
-        x = nn.leaky_relu(nn.Dense(16 * self.width, dtype=self.dtype, name="hidden")(x), SLOPE)
-        return nn.Dense(1, dtype=jnp.float32, name="score")(x)[:, 0]
+        x = nn.leaky_relu(Dense(16 * self.width, dtype=self.dtype, name="hidden")(x), SLOPE)
+        return Dense(1, dtype=jnp.float32, name="score")(x)[:, 0]
 
 
 VARIANTS = {"srresnet": (SRResNet, {}), "srgan": (SRGAN, {})}

@@ -5,9 +5,9 @@ output representation using deep conditional generative models").
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from cvjax.nn.dense import Dense
 from cvjax.nn.image_coders import Body, ImageDecoder, ImageEncoder
 from cvjax.nn.pixel_model import PixelModel
 
@@ -33,7 +33,7 @@ class VAE(PixelModel):
         height, width, _ = self.image_shape
         self.encoder = ImageEncoder(self.body, self.widths, self.dtype)
         # float32 whatever the compute type: the KL is made of it.
-        self.posterior = nn.Dense(2 * self.latent, dtype=jnp.float32)
+        self.posterior = Dense(2 * self.latent, dtype=jnp.float32)
         outputs = (height, width, self.distribution.parameters)
         self.decoder = ImageDecoder(self.body, self.widths, outputs, self.dtype)
 

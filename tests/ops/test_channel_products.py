@@ -2,10 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax import lax
 
 from cvjax.nn.conv import Conv
-from cvjax.ops.pointwise import pointwise_conv
+from cvjax.nn.dense import Dense
+from cvjax.ops.channel_products import dense_product, pointwise_conv
 
 
 def reference(x, kernel, stride):
@@ -36,6 +38,32 @@ def test_gradients_have_gradients():
     got = penalty(lambda x, kernel: pointwise_conv(x, kernel, stride=(1, 1)))
     want = penalty(lambda x, kernel: reference(x, kernel, (1, 1)))
     np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
+@pytest.mark.parametrize("places", [(6,), (2, 7), (2, 3, 4)], ids=str)
+def test_dense_value_and_gradients_are_those_of_a_matrix_product(places):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, kernel = jax.random.normal(keys[0], (*places, 5)), jax.random.normal(keys[1], (5, 4))
+    got, pull = jax.vjp(dense_product, x, kernel)
+    want, pull_reference = jax.vjp(
+        lambda x, kernel: jnp.einsum("...c,ck->...k", x, kernel), x, kernel
+    )
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    weight = jax.random.normal(keys[2], want.shape)
+    for mine, theirs in zip(pull(weight), pull_reference(weight)):
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+def test_the_dense_layer_has_flax_parameters_types_and_a_batch_of_none():
+    layer = Dense(4, dtype=jnp.bfloat16)
+    x = jax.random.normal(jax.random.key(0), (3, 5))
+    y, variables = layer.init_with_output(jax.random.key(1), x)
+    plain = nn.Dense(4, dtype=jnp.bfloat16)
+    np.testing.assert_array_equal(y, plain.apply(variables, x))
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(layer.apply(variables, x[0]), plain.apply(variables, x[0]))
+    batched = jax.vmap(lambda x: layer.apply(variables, x))(x)
+    np.testing.assert_allclose(batched.astype(jnp.float32), y.astype(jnp.float32), rtol=0.01)
 
 
 @pytest.mark.parametrize(

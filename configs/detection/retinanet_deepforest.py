@@ -101,8 +101,8 @@ def get_config(arg: str = "") -> ConfigDict:
         steps=options.steps, log_every=20, checkpoint_every=400, monitor="test/AP50"
     )
     if options.trained and not options.smoke:
-        config.train.init_from = f"fetch:{weights}"
-        config.train.init_rules = (("backbone/(.*)", r"\1"), (".*", None))
+        config.train.init_from = f"backbone:fetch:{weights}"
+        config.train.init_rules = (("backbone/.*", r"\g<0>"), (".*", None))
         # What is trained moves slower, and its normalisations, on eight windows, not at all.
         config.optim.groups = (
             ("backbone/.*norm.*", None),

@@ -9,7 +9,7 @@ from cvjax.build.data import AbsentSource, normalisation_of, preview_of, source,
 from cvjax.build.evaluations import asked, evaluator_of, with_views
 from cvjax.build.features import cached_features, feature_picture
 from cvjax.build.lookup import checked, named
-from cvjax.build.models import fill_model, model_fields, model_of
+from cvjax.build.models import fill_model, first_weights, model_of
 from cvjax.config import (
     ConfigError,
     check_sections,
@@ -21,7 +21,6 @@ from cvjax.config import (
 from cvjax.data.options import DataOptions, EvalOptions
 from cvjax.data.source import Source
 from cvjax.image.augment import eval_transform, train_transform
-from cvjax.pretrained.origin import variables_at
 from cvjax.pretrained.reshape import CONVERTERS
 from cvjax.tasks.autoencoding import Autoencoding
 from cvjax.tasks.autoregressive import Autoregression
@@ -189,7 +188,7 @@ def experiment(
         prefetch=data.prefetch,
         on_bad_example=data.on_bad_example,
         converters=CONVERTERS,
-        other_weights=lambda origin: variables_at(origin, **model_fields(plain(config.model))),
+        other_weights=lambda origin: first_weights(origin, plain(config.model)),
     )
 
 

@@ -14,6 +14,7 @@ import safetensors.numpy
 from flax import traverse_util
 
 from cvjax import build
+from cvjax.config import ConfigError
 from cvjax.models import create
 from cvjax.pretrained import origin, to_torch
 from cvjax.pretrained.convert import likely_source
@@ -67,6 +68,39 @@ def loaded(file, rules, tmp_path, **changes):
         report_path=tmp_path / "restore.json",
         other_weights=experiment.other_weights,
     )
+
+
+DETECTOR = {
+    "model": {"name": "retinanet", "backbone": {"name": "resnet18", **THIN}, "width": 8},
+    "task": {"name": "detection"},
+    "data": {"name": "scenes", "image_size": 64, "batch_size": 2, "options": {"num_examples": 2}},
+    "optim": {"lr": 0.0},
+    "train": {"steps": 1, "tensorboard": False, "monitor": ""},
+}
+
+
+def test_a_classifiers_file_starts_a_detectors_backbone(file, state, tmp_path):
+    experiment = build.experiment(DETECTOR)
+    found = initialise_from(
+        f"backbone:{file}",
+        (("backbone/.*", r"\g<0>"), (".*", None)),
+        fresh_state(experiment),
+        report_path=tmp_path / "restore.json",
+        other_weights=experiment.other_weights,
+    )
+    stem = np.asarray(found.params["backbone"]["stem_conv"]["kernel"])
+    np.testing.assert_array_equal(stem, state["conv1.weight"].transpose(2, 3, 1, 0))
+    var = np.asarray(found.mutable["batch_stats"]["backbone"]["stage3_block1"]["norm2"]["var"])
+    np.testing.assert_array_equal(var, state["layer3.0.bn2.running_var"])
+    assert set(np.unique(found.params["class_output"]["kernel"])) == {7.0}
+    assert "backbone/head/kernel" in (tmp_path / "restore.json").read_text()  # as ignored
+
+
+def test_backbones_weights_need_a_backbone_and_a_file(file, tmp_path):
+    with pytest.raises(ConfigError, match="names no backbone"):
+        build.experiment(CONFIG).other_weights(f"backbone:{file}")
+    with pytest.raises(ConfigError, match="is no file or name of weights"):
+        build.experiment(DETECTOR).other_weights(f"backbone:{tmp_path}")
 
 
 def test_file_of_weights_goes_in_and_rules_keep_the_head_fresh(file, state, tmp_path):

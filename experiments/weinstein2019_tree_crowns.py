@@ -15,7 +15,7 @@ from experiments.claim import Claim, Row, Training, difference, last, training_m
 
 CONFIG = "configs/detection/retinanet_deepforest.py"
 SEEDS = (0,)
-FRESH = ":backbone=efficientnet_lite0"
+FRESH = ":backbone=efficientnet_lite0,steps=600"
 TRAINED = f"{FRESH},trained"
 _ap50 = last("test/AP50")
 

@@ -50,6 +50,8 @@ CLAIM = Claim(
             TRAINED,
             relation="at most",
             unit="minutes",
+            holds=False,
+            note="on cores that a test suite used",
         ),
     ),
 )

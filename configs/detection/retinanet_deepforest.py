@@ -16,6 +16,13 @@ Measured, seed 0, on 2 CPU cores, AMD EPYC, that other work shared (16 minutes o
 AP50 in the other region 0.294 after the 1600 steps (recall at IoU 0.5 0.66; 0.307 after 1200).
 Half of the best detections are trees whose boxes are badly placed (50%), 36% are right, 11%
 background, 4% duplicates. The pictures show it: crowns are found, their edges are not.
+
+With a backbone that begins with ImageNet's weights,
+
+    ... --config configs/detection/retinanet_deepforest.py:backbone=efficientnet_lite0,trained
+
+600 steps gave AP50 0.403 (recall at IoU 0.5 0.84, 45% right, 44% badly placed), in 21 minutes
+beside a test suite.
 """
 
 from ml_collections import ConfigDict

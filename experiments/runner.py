@@ -168,8 +168,8 @@ def check_claim(
             problems += _differences(label, row, ours)
     settings = result.get("settings", {})
     for training in _trainings(claim):
-        command = _command(training)
-        if settings.get(command, _settings(training)) != _settings(training):
+        command, now = _command(training), _settings(training)
+        if settings.get(command, now) != now:
             problems.append(
                 f"{name}: its config has changed since `{command}` was measured; {again}, or, if "
                 f"no figure depends on the change, say so: `python -m experiments --same {name}`"

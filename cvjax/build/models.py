@@ -12,6 +12,8 @@ from cvjax.config import ConfigError
 from cvjax.data.source import SourceInfo
 from cvjax.pretrained.origin import variables_at
 
+_BACKBONE = "backbone:"  # and where the weights of a model's backbone are
+
 
 def fill_model(section: ConfigDict) -> None:
     """The model's own defaults, so that `--config.model.dtype=bfloat16` and the like work."""
@@ -25,9 +27,6 @@ def fill_model(section: ConfigDict) -> None:
             value = jnp.dtype(value).name
         if name not in section and isinstance(value, (bool, int, float, str, tuple)):
             section[name] = value
-
-
-_BACKBONE = "backbone:"  # and where the weights of a model's backbone are
 
 
 def model_fields(section: Mapping[str, Any]) -> dict[str, Any]:

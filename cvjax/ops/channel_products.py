@@ -16,7 +16,7 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float
 
-from cvjax.ops.depthwise import channels_last
+from cvjax.ops.plain_conv import plain_conv
 
 
 @jax.custom_vjp
@@ -36,9 +36,8 @@ def pointwise_conv(
 
 @jax.custom_vjp
 def _convolution(x: Array, kernel: Array) -> Array:
-    window = (1,) * (x.ndim - 2)
-    numbers = channels_last(x.ndim)
-    return lax.conv_general_dilated(x, kernel, window, "VALID", dimension_numbers=numbers)
+    ones = (1,) * (x.ndim - 2)
+    return plain_conv(x, kernel, ones, "VALID", ones)
 
 
 def _convolution_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:

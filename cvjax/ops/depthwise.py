@@ -24,9 +24,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from cvjax.ops.tap_sums import sum_over_taps
-
-Padding = str | Sequence[tuple[int, int]]
+from cvjax.ops.plain_conv import Padding, hashable, plain_conv
+from cvjax.ops.tap_sums import TAPS_IN_ONE_LOOP, sum_over_taps
 
 
 def depthwise_conv(
@@ -43,23 +42,13 @@ def depthwise_conv(
     where `x` is narrower; the result has the type of `x`.
     """
 
-    stride, dilation = tuple(stride), tuple(dilation)
-    if not isinstance(padding, str):
-        padding = tuple((low, high) for low, high in padding)
+    stride, dilation, padding = tuple(stride), tuple(dilation), hashable(padding)
 
     def taps(x: Array, kernel: Array) -> Array:
         return _on_cpu(x, kernel, stride, padding, dilation)
 
     def convolution(x: Array, kernel: Array) -> Array:
-        return lax.conv_general_dilated(
-            x,
-            kernel,
-            stride,
-            padding,
-            rhs_dilation=dilation,
-            dimension_numbers=channels_last(x.ndim),
-            feature_group_count=x.shape[-1],
-        )
+        return plain_conv(x, kernel, stride, padding, dilation, groups=x.shape[-1])
 
     return lax.platform_dependent(x, kernel, cpu=taps, default=convolution)
 
@@ -88,10 +77,6 @@ def _backward(*arguments: Any) -> tuple[Array, Array]:
 _on_cpu.defvjp(_forward, _backward)
 
 
-# The compiler fuses so many shifted maps into one loop; from 25 on it writes some of them out.
-_MAPS_IN_ONE_LOOP = 9
-
-
 def _input_gradient(
     dy: Array,
     kernel: Array,
@@ -103,7 +88,7 @@ def _input_gradient(
     """The gradient of `x`, which is linear in it and so gives its shape and type alone."""
     window = kernel.shape[:-2]
     # Places that lie `stride` apart are seen by so many taps, the same ones.
-    if np.prod([-(-w // s) for w, s in zip(window, stride)]) <= _MAPS_IN_ONE_LOOP:
+    if np.prod([-(-w // s) for w, s in zip(window, stride)]) <= TAPS_IN_ONE_LOOP:
         wide = jnp.promote_types(x.dtype, jnp.float32)
 
         def share(tap: tuple[int, ...], maps: Sequence[Array]) -> Array:
@@ -253,10 +238,3 @@ def _at_tap(
     start = [i * d for i, d in zip(tap, dilation)]
     stop = [a + (n - 1) * s + 1 for a, n, s in zip(start, sizes, stride)]
     return lax.slice(x, (0, *start, 0), (len(x), *stop, x.shape[-1]), (1, *stride, 1))
-
-
-def channels_last(ndim: int) -> lax.ConvDimensionNumbers:
-    """Of images [B, *space, C] and kernels [*window, D, K], `ndim` axes each."""
-    axes = tuple(range(1, ndim - 1))
-    image = (0, ndim - 1, *axes)
-    return lax.ConvDimensionNumbers(image, (ndim - 1, ndim - 2, *(i - 1 for i in axes)), image)

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from cvjax.ops.depthwise import Padding, channels_last
+from cvjax.ops.plain_conv import Padding, hashable, plain_conv
 
 # Channels of a block: fewer waste a matrix product's width, more multiply by more zeros. Each block
 # is a convolution to compile, three in training.
@@ -51,15 +51,13 @@ def grouped_conv(
             f"{x.shape[-1]} channels in and {kernel.shape[-1]} out do not part into groups of "
             f"{kernel.shape[-2]} channels in. Both must be multiples of the number of groups."
         )
-    stride, dilation = tuple(stride), tuple(dilation)
-    if not isinstance(padding, str):
-        padding = tuple((low, high) for low, high in padding)
+    stride, dilation, padding = tuple(stride), tuple(dilation), hashable(padding)
 
     def blocks(x: Array, kernel: Array) -> Array:
         return _in_blocks(x, kernel, groups, stride, padding, dilation)
 
     def convolution(x: Array, kernel: Array) -> Array:
-        return _convolution(x, kernel, groups, stride, padding, dilation)
+        return plain_conv(x, kernel, stride, padding, dilation, groups=groups)
 
     return lax.platform_dependent(x, kernel, cpu=blocks, default=convolution)
 
@@ -81,10 +79,9 @@ def _in_blocks(
         last = min(first + together, groups)
         share = kernel[..., first * width_out : last * width_out]
         parts.append(
-            _convolution(
+            plain_conv(
                 x[..., first * width_in : last * width_in],
                 _block_diagonal(share, last - first),
-                1,
                 stride,
                 padding,
                 dilation,
@@ -99,22 +96,3 @@ def _block_diagonal(kernel: Array, groups: int) -> Array:
     own = jnp.eye(groups, dtype=kernel.dtype).reshape(*(1 for _ in window), groups, 1, groups, 1)
     apart = kernel.reshape(*window, 1, width, groups, count // groups) * own
     return apart.reshape(*window, groups * width, count)
-
-
-def _convolution(
-    x: Array,
-    kernel: Array,
-    groups: int,
-    stride: tuple[int, ...],
-    padding: str | tuple[tuple[int, int], ...],
-    dilation: tuple[int, ...],
-) -> Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        stride,
-        padding,
-        rhs_dilation=dilation,
-        dimension_numbers=channels_last(x.ndim),
-        feature_group_count=groups,
-    )

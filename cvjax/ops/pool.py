@@ -22,14 +22,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from cvjax.ops.tap_sums import sum_over_taps
+from cvjax.ops.tap_sums import TAPS_IN_ONE_LOOP, sum_over_taps
 
 Pair = int | tuple[int, int]
 Pads = tuple[tuple[int, int], tuple[int, int]]
 Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int], Pads]
-
-# The compiler makes one loop of so many shifted maps; of more it writes some out.
-_TAPS_IN_ONE_LOOP = 9
 
 
 def max_pool(
@@ -51,9 +48,9 @@ def max_pool(
     lowest = np.array(-np.inf, x.dtype)
 
     def sliced(x: Array) -> Array:
-        if math.prod(window) > _TAPS_IN_ONE_LOOP or _are_tiles(geometry):
-            return _pool_slices(x, lowest, geometry, _first_max)
-        return _overlapping_max(x, geometry)
+        if _overlap_in_one_loop(geometry):
+            return _overlapping_max(x, geometry)
+        return _pool_slices(x, lowest, geometry, _first_max)
 
     def windowed(x: Array) -> Array:
         return lax.reduce_window(
@@ -90,9 +87,9 @@ def avg_pool(
     zero = np.array(0, x.dtype)
 
     def sliced(x: Array) -> Array:
-        if math.prod(window) > _TAPS_IN_ONE_LOOP or _are_tiles(geometry):
-            return _pool_slices(x, zero, geometry, _sum)
-        return _overlapping_sum(x, geometry)
+        if _overlap_in_one_loop(geometry):
+            return _overlapping_sum(x, geometry)
+        return _pool_slices(x, zero, geometry, _sum)
 
     def windowed(x: Array) -> Array:
         return lax.reduce_window(
@@ -151,7 +148,7 @@ def _pool_slices(
     x = lax.pad(x, fill, [(0, 0, 0), *((low, high, 0) for low, high in pads), (0, 0, 0)])
     if _are_tiles(geometry):
         return reduce(_tiles(x, window))
-    if math.prod(window) <= _TAPS_IN_ONE_LOOP:
+    if math.prod(window) <= TAPS_IN_ONE_LOOP:
         return reduce(
             [
                 row
@@ -242,6 +239,11 @@ def _shared_out(
         dilation=dilation,
         pads=pads,
     )
+
+
+def _overlap_in_one_loop(geometry: Geometry) -> bool:
+    """Whether the windows have the gradient of `_shared_out`."""
+    return math.prod(geometry[0]) <= TAPS_IN_ONE_LOOP and not _are_tiles(geometry)
 
 
 def _are_tiles(geometry: Geometry) -> bool:

@@ -13,6 +13,9 @@ from jaxtyping import Array
 
 Tap = tuple[int, ...]
 
+# The compiler makes one loop of so many shifted maps; from 25 on it writes some of them out.
+TAPS_IN_ONE_LOOP = 9
+
 
 def sum_over_taps(
     maps: Sequence[Array],

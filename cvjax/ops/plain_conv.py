@@ -1,0 +1,40 @@
+"""XLA's convolution of maps whose channels are last, for any number of axes of space."""
+
+from collections.abc import Sequence
+
+from jax import lax
+from jaxtyping import Array, Float
+
+Padding = str | Sequence[tuple[int, int]]
+
+
+def plain_conv(
+    x: Float[Array, "b *space c"],
+    kernel: Float[Array, "*window d k"],
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+    *,
+    groups: int = 1,
+) -> Float[Array, "b *out k"]:
+    """`x` correlated with `kernel`, c = groups d; one entry per axis of space.
+
+    `padding`: "SAME", "VALID" (as TensorFlow's) or (low, high) of zeros per axis.
+    """
+    axes = tuple(range(1, x.ndim - 1))
+    image = (0, x.ndim - 1, *axes)
+    weights = (x.ndim - 1, x.ndim - 2, *(i - 1 for i in axes))
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        stride,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=lax.ConvDimensionNumbers(image, weights, image),
+        feature_group_count=groups,
+    )
+
+
+def hashable(padding: Padding) -> str | tuple[tuple[int, int], ...]:
+    """The same padding as something that a jitted function can be specialised on."""
+    return padding if isinstance(padding, str) else tuple((low, high) for low, high in padding)

@@ -55,15 +55,12 @@ def main(argv: list[str]) -> int:
         if options.mode == "dry_run":
             print(stages.describe(runs))
         elif options.mode in trials:
-            trial = stages.first(runs, options.workdir)
-            print(trials[options.mode](*trial, options.trial_steps))
+            print(trials[options.mode](*stages.first(runs, options.workdir), options.trial_steps))
         elif options.mode == "eval":
             figures = stages.evaluate(runs, options.workdir, checkpoint=options.checkpoint)
-            for name, value in sorted(figures.items()):
-                print(f"{name:32} {value:.4f}")
-        else:
-            outcome = stages.run(runs, options.workdir)
-            return 128 + outcome.signal if outcome.signal else 0
+            print(*(f"{name:32} {value:.4f}" for name, value in sorted(figures.items())), sep="\n")
+        elif signal := stages.run(runs, options.workdir).signal:
+            return 128 + signal
         return 0
     except (ValueError, OSError, ArithmeticError, RuntimeError, flags.Error) as error:
         if "--traceback" in argv:
@@ -76,4 +73,7 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    from cvjax.huge_pages import start_with_huge_pages  # before JAX takes memory
+
+    start_with_huge_pages()
     sys.exit(main(sys.argv))

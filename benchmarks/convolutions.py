@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from jax import lax
 
+from cvjax.huge_pages import start_with_huge_pages
 from cvjax.ops.compiling import compiler_options
 from cvjax.train.writer import environment
 
@@ -155,4 +156,5 @@ def _torch(
 
 
 if __name__ == "__main__":
+    start_with_huge_pages()
     main()

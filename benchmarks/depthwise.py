@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from jax import lax
 
 from benchmarks.turns import Run, alone, milliseconds, ratios, take_turns
+from cvjax.huge_pages import start_with_huge_pages
 from cvjax.ops import depthwise
 from cvjax.ops.compiling import compiler_options
 from cvjax.train.writer import environment
@@ -156,4 +157,5 @@ def _theirs(layer: tuple[int, int, int, int], which: str, layout: torch.memory_f
 
 
 if __name__ == "__main__":
+    start_with_huge_pages()
     main()

@@ -39,6 +39,7 @@ from ml_collections import ConfigDict
 from benchmarks.bare_step import BareStep
 from benchmarks.turns import Run, milliseconds, ratios, take_turns
 from cvjax import build
+from cvjax.huge_pages import start_with_huge_pages
 from cvjax.models import create
 from cvjax.ops.boxes import pairwise_iou
 from cvjax.ops.compiling import compiler_options
@@ -339,4 +340,5 @@ def _wait() -> None:
 
 
 if __name__ == "__main__":
+    start_with_huge_pages()
     main()

@@ -34,6 +34,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.turns import Run, alone, milliseconds, ratios, seconds, take_turns
+from cvjax.huge_pages import start_with_huge_pages
 from cvjax.models import create
 from cvjax.ops.compiling import compiler_options
 from cvjax.train.writer import environment
@@ -307,4 +308,5 @@ class Theirs:
 
 
 if __name__ == "__main__":
+    start_with_huge_pages()
     main()

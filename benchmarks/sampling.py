@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import cvjax.models
+from cvjax.huge_pages import start_with_huge_pages
 from cvjax.ops.compiling import compiler_options
 from cvjax.tasks.autoregressive import Autoregression
 from cvjax.tasks.pixel_sampling import sample_cached, sample_plain
@@ -153,4 +154,5 @@ def _compiled(function: Callable, argument: Any) -> Callable:
 
 
 if __name__ == "__main__":
+    start_with_huge_pages()
     main()

@@ -40,6 +40,7 @@ from cvjax.evaluators.detections import (
     flat_truths,
 )
 from cvjax.evaluators.voc_ap import claims
+from cvjax.huge_pages import start_with_huge_pages
 from cvjax.nn.backbone_maps import select_maps
 from cvjax.ops.compiling import compiler_options
 from cvjax.train.experiment import Experiment
@@ -215,4 +216,5 @@ def _programs(detector: Detector) -> Mapping[str, Callable[[], Any]]:
 
 
 if __name__ == "__main__":
+    start_with_huge_pages()
     main()

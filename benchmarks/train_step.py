@@ -26,6 +26,7 @@ from benchmarks.bare_step import BareStep, config_on_random_pictures
 from benchmarks.torch_networks import network
 from benchmarks.turns import alone, milliseconds, ratios, take_turns
 from cvjax import build
+from cvjax.huge_pages import start_with_huge_pages
 from cvjax.train.writer import environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -153,4 +154,5 @@ class TorchStep:
 
 
 if __name__ == "__main__":
+    start_with_huge_pages()
     main()

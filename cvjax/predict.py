@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from cvjax.huge_pages import start_with_huge_pages
+
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
 _SHOWN_CLASSES = 5
 _SMALLEST_DRAWING = 384  # pixels: smaller pictures are magnified
@@ -294,4 +296,5 @@ def _best_classes(found: dict[str, np.ndarray], names: Sequence[str]) -> list[di
 
 
 if __name__ == "__main__":
+    start_with_huge_pages()
     sys.exit(main())

@@ -65,5 +65,6 @@ dense_product.defvjp(_dense_forward, _dense_backward)
 
 
 def _matrix_gradient(x: Array, dy: Array) -> Array:
-    places = tuple(range(x.ndim - 1))
-    return lax.dot_general(x, dy, ((places, places), ((), ())))
+    # As matrices: XLA on a CPU transposes operands that share several axes, before multiplying.
+    x, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    return lax.dot_general(x, dy, (((0,), (0,)), ((), ())))

@@ -24,6 +24,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from cvjax.ops.materialized import materialized
 from cvjax.ops.plain_conv import Padding, hashable, plain_conv
 from cvjax.ops.tap_sums import TAPS_IN_ONE_LOOP, sum_over_taps
 
@@ -70,6 +71,7 @@ def _forward(x: Array, kernel: Array, *geometry: Any) -> tuple[Array, tuple[Arra
 
 def _backward(*arguments: Any) -> tuple[Array, Array]:
     *geometry, (x, kernel), dy = arguments
+    dy = materialized(dy, kernel)  # a normalisation's gradient, say, which every tap would compute
     dx = _input_gradient(dy, kernel, x, *geometry)
     return dx, _kernel_gradient(x, dy, kernel.shape, kernel.dtype, *geometry)
 

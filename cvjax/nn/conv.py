@@ -1,4 +1,4 @@
-"""Convolution layer: Flax's, with depthwise, grouped and 1x1 cases that are fast on CPUs."""
+"""Convolution layer: Flax's, with cases that are fast on CPUs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from jaxtyping import Array
 from cvjax.ops.channel_products import pointwise_conv
 from cvjax.ops.depthwise import depthwise_conv
 from cvjax.ops.grouped import grouped_conv
+from cvjax.ops.window_conv import window_conv
 
 
 def _convolve(
@@ -30,8 +31,10 @@ def _convolve(
             depthwise = feature_group_count == kernel.shape[-1] == x.shape[-1]
             convolve = depthwise_conv if depthwise else grouped_conv
             return convolve(x, kernel, stride=strides, padding=padding, dilation=rhs_dilation)
-        if _is_pointwise(kernel, padding) and jax.default_backend() == "cpu":
-            return pointwise_conv(x, kernel, stride=strides)
+        if jax.default_backend() == "cpu":
+            if _is_pointwise(kernel, padding):
+                return pointwise_conv(x, kernel, stride=strides)
+            return window_conv(x, kernel, stride=strides, padding=padding, dilation=rhs_dilation)
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -56,8 +59,9 @@ class Conv(nn.Conv):
 
     Where every channel has a window of its own (`feature_group_count` = channels in = channels
     out), it is `cvjax.ops.depthwise.depthwise_conv`, other groups are
-    `cvjax.ops.grouped.grouped_conv` and windows of 1x1, on a CPU,
-    `cvjax.ops.channel_products.pointwise_conv`: all faster on a CPU, in training above all.
+    `cvjax.ops.grouped.grouped_conv`; on a CPU windows of 1x1 are
+    `cvjax.ops.channel_products.pointwise_conv` and others `cvjax.ops.window_conv.window_conv`: all
+    faster on a CPU, in training above all.
     """
 
     conv_general_dilated: Any = _convolve

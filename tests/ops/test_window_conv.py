@@ -1,0 +1,73 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from cvjax.ops import window_conv as module
+from cvjax.ops.window_conv import window_conv
+
+GEOMETRIES = {
+    "same": ((3, 3), (1, 1), "SAME", (1, 1)),
+    "strided": ((3, 2), (2, 1), ((1, 1), (0, 1)), (1, 1)),
+    "dilated": ((3, 3), (1, 1), "VALID", (2, 1)),
+    "one axis": ((3,), (2,), ((1, 0),), (1,)),
+}
+
+
+def reference(x, kernel, stride, padding, dilation):
+    letters = "WH"[-len(stride) :]
+    numbers = f"N{letters}C", f"{letters}IO", f"N{letters}C"
+    return lax.conv_general_dilated(
+        x, kernel, stride, padding, rhs_dilation=dilation, dimension_numbers=numbers
+    )
+
+
+@pytest.fixture
+def all_large(monkeypatch):
+    monkeypatch.setattr(module, "_LARGE", 0)
+
+
+@pytest.mark.usefixtures("all_large")
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_value_and_gradients_of_large_maps(name):
+    window, stride, padding, dilation = GEOMETRIES[name]
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (2, *(8, 7)[: len(window)], 3))
+    kernel = jax.random.normal(keys[1], (*window, 3, 4))
+
+    def ours(x, kernel):
+        return window_conv(x, kernel, stride=stride, padding=padding, dilation=dilation)
+
+    got, pull = jax.jit(lambda *a: jax.vjp(ours, *a))(x, kernel)
+    want, pull_reference = jax.vjp(lambda *a: reference(*a, stride, padding, dilation), x, kernel)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    dy = jax.random.normal(keys[2], want.shape)
+    for mine, theirs in zip(jax.jit(pull)(dy), pull_reference(dy)):
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+@pytest.mark.usefixtures("all_large")
+def test_gradients_have_gradients():
+    x, kernel = jax.random.normal(jax.random.key(0), (1, 4, 4, 2)), jnp.full((3, 3, 2, 1), 0.1)
+
+    def penalty(conv):
+        def slope(kernel):
+            return jax.grad(lambda x: (conv(x, kernel) ** 2).sum())(x)
+
+        return jax.grad(lambda kernel: (slope(kernel) ** 2).sum())(kernel)
+
+    geometry = (1, 1), "SAME", (1, 1)
+    names = "stride", "padding", "dilation"
+    got = penalty(lambda x, k: window_conv(x, k, **dict(zip(names, geometry))))
+    want = penalty(lambda x, k: reference(x, k, *geometry))
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
+def test_smaller_maps_keep_forward_mode():
+    x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 1))
+
+    def conv(x):
+        return window_conv(x, kernel, stride=(1, 1), padding="SAME", dilation=(1, 1))
+
+    np.testing.assert_allclose(jax.jvp(conv, (x,), (x,))[1], conv(x))

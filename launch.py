@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
             print(trials[options.mode](*stages.first(runs, options.workdir), options.trial_steps))
         elif options.mode == "eval":
             figures = stages.evaluate(runs, options.workdir, checkpoint=options.checkpoint)
-            print(*(f"{name:32} {value:.4f}" for name, value in sorted(figures.items())), sep="\n")
+            sys.stdout.writelines(f"{name:32} {figures[name]:.4f}\n" for name in sorted(figures))
         elif signal := stages.run(runs, options.workdir).signal:
             return 128 + signal
         return 0

@@ -21,8 +21,8 @@ def _dot_general(
 class Dense(nn.Dense):
     """`flax.linen.Dense` with the same fields, parameters and results.
 
-    On a CPU it is `cvjax.ops.channel_products.dense_product`, whose kernel has a gradient that
-    transposes less.
+    On a CPU it is `cvjax.ops.channel_products.dense_product`, whose kernel's gradient
+    transposes nothing.
     """
 
     dot_general: Any = _dot_general

@@ -4,8 +4,8 @@ What differs from XLA's own is the gradient of the matrix, x^T dy. For a 1x1 con
 CPU transposes both maps, channels first, and convolves: 340 of 600 ms of a training step of
 ResNet-50 at 128 pixels, batch 8, went into transposing. Of a dense layer it transposes dy, and
 computes there once more what dy is made of, at a residual connection all the layers behind: 540 of
-1,830 ms of ViT-Tiny's. Here x is transposed, which is there already. Forward, 1x1 convolutions stay
-convolutions, which are faster than products.
+1,830 ms of ViT-Tiny's. Here it is a product of matrices [places, channels], which needs neither.
+Forward, 1x1 convolutions stay convolutions, which are faster than products.
 
 Reverse mode of any order works; `jax.jvp` raises TypeError.
 """

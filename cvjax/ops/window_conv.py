@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 from jaxtyping import Array, Float
@@ -30,28 +29,23 @@ def window_conv(
     loop; smaller ones gain nothing. Reverse mode of any order works; of large maps `jax.jvp` raises
     TypeError.
     """
-    stride, dilation, padding = tuple(stride), tuple(dilation), hashable(padding)
-    convolve = plain_conv if x.size < _LARGE else _large
-    return convolve(x, kernel, stride, padding, dilation)
+    geometry = tuple(stride), hashable(padding), tuple(dilation)
+    if x.size < _LARGE:
+        return plain_conv(x, kernel, *geometry)
+    return _large(x, kernel, geometry)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _large(
-    x: Array,
-    kernel: Array,
-    stride: tuple[int, ...],
-    padding: str | tuple[tuple[int, int], ...],
-    dilation: tuple[int, ...],
-) -> Array:
-    return plain_conv(x, kernel, stride, padding, dilation)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _large(x: Array, kernel: Array, geometry: tuple) -> Array:
+    return plain_conv(x, kernel, *geometry)
 
 
-def _forward(x: Array, kernel: Array, *geometry: Any) -> tuple[Array, tuple[Array, Array]]:
+def _forward(x: Array, kernel: Array, geometry: tuple) -> tuple[Array, tuple[Array, Array]]:
     return plain_conv(x, kernel, *geometry), (x, kernel)
 
 
-def _backward(*arguments: Any) -> tuple[Array, Array]:
-    *geometry, (x, kernel), dy = arguments
+def _backward(geometry: tuple, residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
     x, dy = materialized(x, kernel), materialized(dy, kernel)
     return jax.vjp(lambda x, kernel: plain_conv(x, kernel, *geometry), x, kernel)[1](dy)
 

@@ -8,7 +8,7 @@ import pytest
 from cvjax.ops.materialized import materialized
 
 
-@pytest.mark.parametrize("bits", [0, 1, -1, 0x7FC00000, -0x80000000])  # zeros, NaNs, infinities
+@pytest.mark.parametrize("bits", [0, 1, -1, 0x7FC00000, 0x7F800000, -0x80000000])  # 0, NaN, inf, -0
 def test_no_witness_changes_the_value(bits):
     witness = jax.lax.bitcast_convert_type(jnp.full((2, 3), bits, jnp.int32), jnp.float32)
     x = jnp.arange(6.0)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from cvjax.nn.norm import batch_moments
+from cvjax.nn.norm import unbiasing
+from cvjax.ops.batch_norm import batch_moments
 
 
 class BatchRenorm(nn.Module):
@@ -56,7 +57,8 @@ class BatchRenorm(nn.Module):
         if use_running_average or self.is_initializing():
             y = (wide - running_mean.value.reshape(shape)) / running_std.reshape(shape)
         else:
-            mean, var, unbiased = batch_moments(self, x)
+            bessel = unbiasing(self, x)
+            mean, var = batch_moments(x)
             std = jnp.sqrt(var + self.epsilon)
             r_max, d_max = self._limits(steps.value)
             r = jax.lax.stop_gradient(jnp.clip(std / running_std, 1 / r_max, r_max))
@@ -65,7 +67,7 @@ class BatchRenorm(nn.Module):
             y = (wide - mean.reshape(shape)) * (r / std).reshape(shape) + d.reshape(shape)
             keep, take = self.momentum, 1 - self.momentum
             running_mean.value = keep * running_mean.value + take * mean
-            running_var.value = keep * running_var.value + take * unbiased
+            running_var.value = keep * running_var.value + take * bessel * var
             steps.value = steps.value + 1
         return (y * scale.reshape(shape) + bias.reshape(shape)).astype(self.dtype)
 

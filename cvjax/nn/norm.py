@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.ops.batch_norm import batch_normalized
+
 
 class BatchNorm(nn.Module):
     """`x` normalised per channel, the last axis (Ioffe & Szegedy 2015, algorithm 1).
@@ -40,32 +42,28 @@ class BatchNorm(nn.Module):
 
         # Initialising looks at shapes only: neither the batch nor its size matters.
         if use_running_average or self.is_initializing():
-            mean, var = running_mean.value, running_var.value
-        else:
-            mean, var, unbiased = batch_moments(self, x)
-            keep, take = self.momentum, 1 - self.momentum
-            running_mean.value = keep * running_mean.value + take * mean
-            running_var.value = keep * running_var.value + take * unbiased
-        gain = scale * jax.lax.rsqrt(var + self.epsilon)
-        shape = (1,) * (x.ndim - 1) + (channels,)
-        y = (x.astype(jnp.float32) - mean.reshape(shape)) * gain.reshape(shape)
-        return (y + bias.reshape(shape)).astype(self.dtype)
+            gain = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
+            shape = (1,) * (x.ndim - 1) + (channels,)
+            y = (x.astype(jnp.float32) - running_mean.value.reshape(shape)) * gain.reshape(shape)
+            return (y + bias.reshape(shape)).astype(self.dtype)
+        bessel = unbiasing(self, x)
+        y, mean, var = batch_normalized(x, scale, bias, self.epsilon)
+        keep, take = self.momentum, 1 - self.momentum
+        running_mean.value = keep * running_mean.value + take * mean
+        running_var.value = keep * running_var.value + take * bessel * var
+        return y.astype(self.dtype)
 
 
-def batch_moments(norm: nn.Module, x: Array) -> tuple[Array, Array, Array]:
-    """Mean, biased and unbiased variance of every channel of the batch, for the layer `norm`.
+def unbiasing(norm: nn.Module, x: Array) -> float:
+    """What makes the biased variance of `x` per channel unbiased, for the layer `norm`.
 
     Raises:
         ValueError: on one value per channel, naming the layer.
     """
-    axes = tuple(range(x.ndim - 1))
     count = x.size // x.shape[-1]
     if count < 2:
         raise ValueError(
             f"{norm.scope.path_text if norm.scope else type(norm).__name__} sees one value per "
             f"channel (input {x.shape}); training needs a larger batch or image"
         )
-    x = x.astype(jnp.float32)
-    mean = x.mean(axes)
-    var = jnp.square(x - mean.reshape((1,) * len(axes) + (-1,))).mean(axes)
-    return mean, var, var * (count / (count - 1))
+    return count / (count - 1)

@@ -8,8 +8,8 @@ that would start in the trailing padding or beyond is left out.
 On a CPU the windows are gathered as shifted slices: the gradient of XLA's own `reduce_window` is
 10 times slower there (3x3 stride 2 on [16, 56, 56, 64]: 64 against 6 ms on 2 cores). Accelerators
 keep `reduce_window`. Both send the gradient of a maximum to the first of equal values in row order.
-Overlapping windows of up to nine places have a gradient of their own on a CPU (`_shared_out`):
-reverse mode of any order works there, `jax.jvp` raises TypeError.
+Windows of up to nine places and windows that tile the map have a gradient of their own on a CPU
+(`_shared_out`): reverse mode of any order works there, `jax.jvp` raises TypeError.
 """
 
 import functools
@@ -22,6 +22,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from cvjax.ops.materialized import materialized
 from cvjax.ops.tap_sums import TAPS_IN_ONE_LOOP, sum_over_taps
 
 Pair = int | tuple[int, int]
@@ -48,8 +49,8 @@ def max_pool(
     lowest = np.array(-np.inf, x.dtype)
 
     def sliced(x: Array) -> Array:
-        if _overlap_in_one_loop(geometry):
-            return _overlapping_max(x, geometry)
+        if _have_own_gradient(geometry):
+            return _max_of_slices(x, geometry)
         return _pool_slices(x, lowest, geometry, _first_max)
 
     def windowed(x: Array) -> Array:
@@ -87,8 +88,8 @@ def avg_pool(
     zero = np.array(0, x.dtype)
 
     def sliced(x: Array) -> Array:
-        if _overlap_in_one_loop(geometry):
-            return _overlapping_sum(x, geometry)
+        if _have_own_gradient(geometry):
+            return _sum_of_slices(x, geometry)
         return _pool_slices(x, zero, geometry, _sum)
 
     def windowed(x: Array) -> Array:
@@ -184,39 +185,39 @@ _max = functools.partial(functools.reduce, jnp.maximum)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _overlapping_max(x: Array, geometry: Geometry) -> Array:
+def _max_of_slices(x: Array, geometry: Geometry) -> Array:
     return _pool_slices(x, np.array(-np.inf, x.dtype), geometry, _max)
 
 
-def _overlapping_max_forward(x: Array, geometry: Geometry) -> tuple[Array, tuple[Array, Array]]:
+def _max_of_slices_forward(x: Array, geometry: Geometry) -> tuple[Array, tuple[Array, Array]]:
     winner = _pool_slices(x, np.array(-np.inf, x.dtype), geometry, _winner)
-    return _overlapping_max(x, geometry), (winner, x[:0])
+    return _max_of_slices(x, geometry), (winner, x[:0])
 
 
-def _overlapping_max_backward(
+def _max_of_slices_backward(
     geometry: Geometry, residuals: tuple[Array, Array], dy: Array
 ) -> tuple[Array]:
     winner, x = residuals
     return (_shared_out(dy, winner, x.shape[1:3], geometry),)
 
 
-_overlapping_max.defvjp(_overlapping_max_forward, _overlapping_max_backward)
+_max_of_slices.defvjp(_max_of_slices_forward, _max_of_slices_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _overlapping_sum(x: Array, geometry: Geometry) -> Array:
+def _sum_of_slices(x: Array, geometry: Geometry) -> Array:
     return _pool_slices(x, np.array(0, x.dtype), geometry, _sum)
 
 
-def _overlapping_sum_forward(x: Array, geometry: Geometry) -> tuple[Array, Array]:
-    return _overlapping_sum(x, geometry), x[:0]
+def _sum_of_slices_forward(x: Array, geometry: Geometry) -> tuple[Array, Array]:
+    return _sum_of_slices(x, geometry), x[:0]
 
 
-def _overlapping_sum_backward(geometry: Geometry, x: Array, dy: Array) -> tuple[Array]:
+def _sum_of_slices_backward(geometry: Geometry, x: Array, dy: Array) -> tuple[Array]:
     return (_shared_out(dy, None, x.shape[1:3], geometry),)
 
 
-_overlapping_sum.defvjp(_overlapping_sum_forward, _overlapping_sum_backward)
+_sum_of_slices.defvjp(_sum_of_slices_forward, _sum_of_slices_backward)
 
 
 def _shared_out(
@@ -224,6 +225,10 @@ def _shared_out(
 ) -> Array:
     """`dy` of every window at its winner's place, or at all of its places; [B, *size, C]."""
     window, stride, dilation, pads = geometry
+    # Every place of a window would compute it anew: in DenseNet-121 a sum of 24 layers' maps.
+    dy = materialized(dy, dy)
+    if _are_tiles(geometry):
+        return _tiled_out(dy, winner, size, geometry)
 
     def share(tap: tuple[int, ...], maps: Sequence[Array]) -> Array:
         if winner is None:
@@ -241,9 +246,27 @@ def _shared_out(
     )
 
 
-def _overlap_in_one_loop(geometry: Geometry) -> bool:
+def _tiled_out(dy: Array, winner: Array | None, size: tuple[int, int], geometry: Geometry) -> Array:
+    """`_shared_out` of windows that tile the map: one loop, in which no two of them meet."""
+    (high, wide), _, _, pads = geometry
+
+    def spread(values: Array) -> Array:
+        return values[:, :, None, :, None]
+
+    full = jnp.broadcast_to(
+        spread(dy), (len(dy), dy.shape[1], high, dy.shape[2], wide, dy.shape[3])
+    )
+    if winner is not None:
+        place = np.arange(high)[:, None, None, None] * wide + np.arange(wide)[:, None]
+        full = jnp.where(spread(winner) == place[None, None], full, 0)
+    full = full.reshape(len(dy), dy.shape[1] * high, dy.shape[2] * wide, -1)
+    crop = [(-low, n + low - have, 0) for n, (low, _), have in zip(size, pads, full.shape[1:3])]
+    return lax.pad(full, np.zeros((), full.dtype), [(0, 0, 0), *crop, (0, 0, 0)])
+
+
+def _have_own_gradient(geometry: Geometry) -> bool:
     """Whether the windows have the gradient of `_shared_out`."""
-    return math.prod(geometry[0]) <= TAPS_IN_ONE_LOOP and not _are_tiles(geometry)
+    return math.prod(geometry[0]) <= TAPS_IN_ONE_LOOP or _are_tiles(geometry)
 
 
 def _are_tiles(geometry: Geometry) -> bool:

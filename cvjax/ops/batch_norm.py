@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cvjax.ops.channel_sums import channel_sums
+from cvjax.ops.materialized import materialized
 
 
 def batch_moments(
@@ -74,6 +75,8 @@ def _backward(
 ) -> tuple[Array, Array, Array]:
     x, scale, mean, var = residuals
     dy, dmean, dvar = cotangents
+    # Else both loops compute it, a swish's gradient, say, or a sum: EfficientNet-B0 439 and 360 ms.
+    dy = materialized(dy, scale)
     count = x.size // x.shape[-1]
     inverse = lax.rsqrt(var + epsilon)
     centred = x.astype(jnp.float32) - _wide(mean, x)

@@ -74,19 +74,14 @@ def _in_blocks(
 ) -> Array:
     width_in, width_out = kernel.shape[-2], kernel.shape[-1] // groups
     together = max(-(-_LEAST_WIDTH // width_in), -(-groups // _MOST_BLOCKS))
-    parts = []
-    for first in range(0, groups, together):
-        last = min(first + together, groups)
-        share = kernel[..., first * width_out : last * width_out]
-        parts.append(
-            plain_conv(
-                x[..., first * width_in : last * width_in],
-                _block_diagonal(share, last - first),
-                stride,
-                padding,
-                dilation,
-            )
-        )
+    sizes = [min(together, groups - first) for first in range(0, groups, together)]
+    # Split, not sliced: the gradients of slices are as wide as the whole, and added up.
+    maps = lax.split(x, [width_in * n for n in sizes], axis=x.ndim - 1)
+    kernels = lax.split(kernel, [width_out * n for n in sizes], axis=kernel.ndim - 1)
+    parts = [
+        plain_conv(x, _block_diagonal(kernel, n), stride, padding, dilation)
+        for x, kernel, n in zip(maps, kernels, sizes)
+    ]
     return jnp.concatenate(parts, axis=-1)
 
 

@@ -25,7 +25,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cvjax.ops.materialized import materialized
-from cvjax.ops.plain_conv import Padding, hashable, plain_conv
+from cvjax.ops.plain_conv import Padding, edges, gradient_edges, hashable, plain_conv
 from cvjax.ops.tap_sums import TAPS_IN_ONE_LOOP, sum_over_taps
 
 
@@ -104,17 +104,12 @@ def _input_gradient(
             window=window,
             stride=stride,
             dilation=dilation,
-            pads=_edges(x.shape[1:-1], window, stride, padding, dilation),
+            pads=edges(x.shape[1:-1], window, stride, padding, dilation),
         )
         return dx.astype(x.dtype)
     # `dy` with the stride's holes, correlated with the reversed kernel: slices once again.
-    edges = []
-    padding = _edges(x.shape[1:-1], window, stride, padding, dilation)
-    for i, (low, _) in enumerate(padding):
-        overlap = dilation[i] * (window[i] - 1)
-        spread = (dy.shape[1 + i] - 1) * stride[i] + 1
-        edges.append((overlap - low, x.shape[1 + i] + low - spread, stride[i] - 1))
-    holed = lax.pad(dy, np.zeros((), dy.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+    zeros = gradient_edges(x.shape[1:-1], window, stride, padding, dilation, dy.shape[1:-1])
+    holed = lax.pad(dy, np.zeros((), dy.dtype), [(0, 0, 0), *zeros, (0, 0, 0)])
     reversed_kernel = jnp.flip(kernel, range(len(window)))
     ones = (1,) * len(window)
     return _on_cpu(holed, reversed_kernel, ones, ((0, 0),) * len(window), dilation).astype(x.dtype)
@@ -211,22 +206,9 @@ def _padded(
     padding: str | tuple[tuple[int, int], ...],
     dilation: tuple[int, ...],
 ) -> Array:
-    padding = _edges(x.shape[1:-1], window, stride, padding, dilation)
-    edges = [(0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)]
-    return lax.pad(x, np.zeros((), x.dtype), edges)
-
-
-def _edges(
-    sizes: Sequence[int],
-    window: Sequence[int],
-    stride: tuple[int, ...],
-    padding: str | tuple[tuple[int, int], ...],
-    dilation: tuple[int, ...],
-) -> Sequence[tuple[int, int]]:
-    if not isinstance(padding, str):
-        return padding
-    reach = [d * (w - 1) + 1 for w, d in zip(window, dilation)]
-    return lax.padtype_to_pads(sizes, reach, stride, padding)
+    around = edges(x.shape[1:-1], window, stride, padding, dilation)
+    zeros = [(0, 0, 0), *((low, high, 0) for low, high in around), (0, 0, 0)]
+    return lax.pad(x, np.zeros((), x.dtype), zeros)
 
 
 def _at_tap(

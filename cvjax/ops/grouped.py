@@ -23,6 +23,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cvjax.ops.plain_conv import Padding, hashable, plain_conv
+from cvjax.ops.window_conv import window_conv
 
 # Channels of a block: fewer waste a matrix product's width, more multiply by more zeros. Each block
 # is a convolution to compile, three in training.
@@ -79,7 +80,9 @@ def _in_blocks(
     maps = lax.split(x, [width_in * n for n in sizes], axis=x.ndim - 1)
     kernels = lax.split(kernel, [width_out * n for n in sizes], axis=kernel.ndim - 1)
     parts = [
-        plain_conv(x, _block_diagonal(kernel, n), stride, padding, dilation)
+        window_conv(
+            x, _block_diagonal(kernel, n), stride=stride, padding=padding, dilation=dilation
+        )
         for x, kernel, n in zip(maps, kernels, sizes)
     ]
     return jnp.concatenate(parts, axis=-1)

@@ -38,3 +38,37 @@ def plain_conv(
 def hashable(padding: Padding) -> str | tuple[tuple[int, int], ...]:
     """The same padding as something that a jitted function can be specialised on."""
     return padding if isinstance(padding, str) else tuple((low, high) for low, high in padding)
+
+
+def edges(
+    sizes: Sequence[int],
+    window: Sequence[int],
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+) -> Sequence[tuple[int, int]]:
+    """The zeros (low, high) that `padding` puts around maps of `sizes`, per axis of space."""
+    if not isinstance(padding, str):
+        return padding
+    reach = [d * (w - 1) + 1 for w, d in zip(window, dilation)]
+    return lax.padtype_to_pads(sizes, reach, stride, padding)
+
+
+def gradient_edges(
+    sizes: Sequence[int],
+    window: Sequence[int],
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+    windows: Sequence[int],
+) -> list[tuple[int, int, int]]:
+    """Zeros (low, high, between) for `lax.pad` of what comes from behind, of `windows` places.
+
+    Correlated with the reversed kernel, at stride 1 and with the same dilation, the result is the
+    gradient of the map, of `sizes`. A negative number cuts off.
+    """
+    zeros = []
+    around = edges(sizes, window, stride, padding, dilation)
+    for size, w, s, (low, _), d, n in zip(sizes, window, stride, around, dilation, windows):
+        zeros.append((d * (w - 1) - low, size + low - (n - 1) * s - 1, s - 1))
+    return zeros

@@ -1,8 +1,9 @@
 """Transposed convolution that doubles a map, without the zeros between pixels that make it slow."""
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
+
+from cvjax.ops.window_conv import window_conv
 
 
 def double_map(
@@ -17,12 +18,9 @@ def double_map(
     """
     batch, height, width, channels = x.shape
     out = kernel.shape[-1]
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     phases = kernel.reshape(2, 2, 2, 2, channels, out)  # tap, parity of the row; of the column
     phases = phases.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels, 4 * out)
-    y = lax.conv_general_dilated(
-        x, phases, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    y = window_conv(x, phases, stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1))
     y = y.reshape(batch, height + 1, width + 1, 2, 2, out)
     # Pixels of the second parity are those of the window one further.
     rows = [

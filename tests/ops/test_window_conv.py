@@ -31,9 +31,36 @@ def all_large(monkeypatch):
 @pytest.mark.usefixtures("all_large")
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_value_and_gradients_of_large_maps(name):
-    window, stride, padding, dilation = GEOMETRIES[name]
+    geometry = GEOMETRIES[name]
+    assert_agrees((8, 7)[: len(geometry[0])], geometry)
+
+
+TINY = {
+    "3x3 on 2x2": ((2, 2), ((3, 3), (1, 1), "SAME", (1, 1))),
+    "3x3 on one place": ((1, 1), ((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))),
+    "to 2x2": ((4, 4), ((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))),
+    "to 2x2, the last row unseen": ((5, 6), ((3, 3), (2, 2), ((0, 0), (0, 0)), (1, 1))),
+    "to one place, stride 3": ((4, 5), ((3, 3), (3, 3), "VALID", (1, 1))),
+    "dilated": ((3, 2), ((3, 3), (1, 1), ((2, 2), (2, 3)), (2, 2))),
+    "padding that cuts off": ((5, 4), ((3, 3), (1, 1), ((0, -1), (0, 0)), (1, 1))),
+    "one axis": ((2,), ((3,), (1,), ((1, 1),), (1,))),
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_value_and_gradients_of_tiny_maps(name):
+    space, geometry = TINY[name]
+    x, kernel = jnp.ones((1, *space, 2)), jnp.ones((*geometry[0], 2, 1))
+    named = dict(zip(("stride", "padding", "dilation"), geometry[1:]))
+    with pytest.raises(TypeError, match="forward-mode"):  # so it is the tiny maps' own convolution
+        jax.jvp(lambda x: window_conv(x, kernel, **named), (x,), (x,))
+    assert_agrees(space, geometry)
+
+
+def assert_agrees(space, geometry):
+    window, stride, padding, dilation = geometry
     keys = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(keys[0], (2, *(8, 7)[: len(window)], 3))
+    x = jax.random.normal(keys[0], (2, *space, 3))
     kernel = jax.random.normal(keys[1], (*window, 3, 4))
 
     def ours(x, kernel):

@@ -14,6 +14,7 @@ from cvjax.nn.conv import Conv
 from cvjax.nn.drop_path import DropPath
 from cvjax.nn.initializers import HE_FAN_OUT
 from cvjax.nn.norm import BatchNorm
+from cvjax.ops.materialized import materialized
 
 Shortcut = Literal["projection", "pad"]
 
@@ -42,7 +43,8 @@ class PreActBasicBlock(nn.Module):
         y = norm_relu(y, train=train, dtype=self.dtype, name="norm2")
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
         y = conv(self.width, 3, dtype=self.dtype, name="conv2")(y)
-        return _shortcut(self, x, active, y) + DropPath(self.drop_path)(y, train=train)
+        x = _shortcut(self, x, active, y)
+        return materialized(x + DropPath(self.drop_path)(y, train=train))
 
 
 class PreActBottleneck(nn.Module):
@@ -66,7 +68,8 @@ class PreActBottleneck(nn.Module):
         y = conv(self.width, 3, stride=self.stride, dtype=self.dtype, name="conv2")(y)
         y = norm_relu(y, train=train, dtype=self.dtype, name="norm3")
         y = conv(4 * self.width, 1, dtype=self.dtype, name="conv3")(y)
-        return _shortcut(self, x, active, y) + DropPath(self.drop_path)(y, train=train)
+        x = _shortcut(self, x, active, y)
+        return materialized(x + DropPath(self.drop_path)(y, train=train))
 
 
 def norm_relu(x: Array, *, train: bool, dtype: Any, name: str) -> Array:

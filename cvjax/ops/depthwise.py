@@ -71,7 +71,7 @@ def _forward(x: Array, kernel: Array, *geometry: Any) -> tuple[Array, tuple[Arra
 
 def _backward(*arguments: Any) -> tuple[Array, Array]:
     *geometry, (x, kernel), dy = arguments
-    dy = materialized(dy, kernel)  # a normalisation's gradient, say, which every tap would compute
+    dy = materialized(dy)  # a normalisation's gradient, say, which every tap would compute
     dx = _input_gradient(dy, kernel, x, *geometry)
     return dx, _kernel_gradient(x, dy, kernel.shape, kernel.dtype, *geometry)
 

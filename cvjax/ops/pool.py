@@ -226,7 +226,7 @@ def _shared_out(
     """`dy` of every window at its winner's place, or at all of its places; [B, *size, C]."""
     window, stride, dilation, pads = geometry
     # Every place of a window would compute it anew: in DenseNet-121 a sum of 24 layers' maps.
-    dy = materialized(dy, dy)
+    dy = materialized(dy)
     if _are_tiles(geometry):
         return _tiled_out(dy, winner, size, geometry)
 

@@ -75,7 +75,7 @@ def _forward(x: Array, kernel: Array, geometry: tuple) -> tuple[Array, tuple[Arr
 def _backward(geometry: tuple, residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = residuals
     if x.size >= _LARGE:
-        x, dy = materialized(x, kernel), materialized(dy, kernel)
+        x, dy = materialized(x), materialized(dy)
     # Of the two, what is not used is not computed.
     pull = jax.vjp(lambda x, kernel: plain_conv(x, kernel, *geometry), x, kernel)[1]
     dx, dkernel = pull(dy)
@@ -84,7 +84,7 @@ def _backward(geometry: tuple, residuals: tuple[Array, Array], dy: Array) -> tup
         *_, dilation = geometry
         zeros = gradient_edges(x.shape[1:-1], window, *geometry, windows)
         # Reversing and transposing at once takes three times as long as one after the other.
-        turned = materialized(jnp.flip(kernel, range(len(window))), kernel).swapaxes(-2, -1)
+        turned = materialized(jnp.flip(kernel, range(len(window)))).swapaxes(-2, -1)
         dx = _of_padded(dy, turned, zeros, (1,) * len(window), dilation)
     return dx, dkernel
 
@@ -101,4 +101,4 @@ def _of_padded(
 ) -> Array:
     """`x` with `zeros` (low, high, between) in memory, correlated with `kernel`."""
     padded = lax.pad(x, np.zeros((), x.dtype), [(0, 0, 0), *zeros, (0, 0, 0)])
-    return plain_conv(materialized(padded, kernel), kernel, stride, "VALID", dilation)
+    return plain_conv(materialized(padded), kernel, stride, "VALID", dilation)

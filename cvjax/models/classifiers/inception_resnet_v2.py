@@ -14,6 +14,7 @@ from cvjax.nn.conv_norm import ConvNorm
 from cvjax.nn.dense import Dense
 from cvjax.nn.inception import HALVE, Branch, Branches, Conv, InceptionStem, Pool, reduction
 from cvjax.nn.initializers import LINEAR
+from cvjax.ops.materialized import materialized
 from cvjax.ops.pool import global_avg_pool
 
 # The authors' released code: truncated Gaussian with variance 2 / fan_in.
@@ -86,7 +87,7 @@ class ResidualBlock(nn.Module):
         # The expansion has a bias instead of BatchNorm.
         y = PlainConv(x.shape[-1], (1, 1), name="project", **made)(y)
         y = x + self.scale * y
-        return nn.relu(y) if self.relu else y
+        return materialized(nn.relu(y) if self.relu else y)
 
 
 # Inception v3's first module, but for 96 and 64 channels in the outer branches.

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from cvjax.nn.conv_norm import ConvNorm
 from cvjax.nn.dense import Dense
 from cvjax.nn.squeeze_excite import SqueezeExcite
+from cvjax.ops.materialized import materialized
 from cvjax.ops.pool import global_avg_pool
 
 
@@ -88,7 +89,7 @@ class RegNetBlock(nn.Module):
         if x.shape != y.shape:
             shortcut = ConvNorm(self.width, 1, self.stride, name="shortcut", **linear)
             x = shortcut(x, train=train)
-        return nn.relu(x + y)
+        return materialized(nn.relu(x + y))
 
 
 def stages_of(

@@ -30,6 +30,7 @@ from cvjax.nn.initializers import HE_FAN_OUT, LINEAR
 from cvjax.nn.norm_kinds import Norm, normalize
 from cvjax.nn.remat import apply_block
 from cvjax.nn.squeeze_excite import SqueezeExcite
+from cvjax.ops.materialized import materialized
 from cvjax.ops.pool import avg_pool, global_avg_pool, max_pool
 
 Shortcut = Literal["projection", "pool", "pad", "none"]
@@ -159,7 +160,8 @@ class BasicBlock(nn.Module):
         y = _activate(self, _norm(self, y, "norm1", train=train), "activation1")
         y = _conv(self, self.width, 3, last=True, name="conv2")(y)
         y = _norm(self, y, "norm2", last=True, train=train)
-        return _activate(self, _add_shortcut(self, x, y, train=train), "activation2")
+        y = _add_shortcut(self, x, y, train=train)
+        return materialized(_activate(self, y, "activation2"))
 
 
 class Bottleneck(nn.Module):
@@ -193,7 +195,8 @@ class Bottleneck(nn.Module):
         y = _activate(self, _norm(self, y, "norm2", train=train), "activation2")
         y = _conv(self, 4 * self.width, 1, last=True, name="conv3")(y)
         y = _norm(self, y, "norm3", last=True, train=train)
-        return _activate(self, _add_shortcut(self, x, y, train=train), "activation3")
+        y = _add_shortcut(self, x, y, train=train)
+        return materialized(_activate(self, y, "activation3"))
 
 
 def _conv(

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from cvjax.nn.conv_norm import ConvNorm
 from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import LINEAR
+from cvjax.ops.materialized import materialized
 from cvjax.ops.pool import global_avg_pool, max_pool
 
 
@@ -74,7 +75,7 @@ class Bottleneck(nn.Module):
         if self.project:
             shortcut = _conv(4 * self.width, 1, stride=self.stride, **bare, name="shortcut")
             x = shortcut(x, train=train)
-        return nn.relu(x + y)
+        return materialized(nn.relu(x + y))
 
 
 def _conv(channels: int, window: int, *, stride: int = 1, **fields: Any) -> ConvNorm:

@@ -16,6 +16,7 @@ from cvjax.nn.conv_norm import ConvNorm
 from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import LINEAR
 from cvjax.nn.squeeze_excite import SqueezeExcite
+from cvjax.ops.materialized import materialized
 from cvjax.ops.pool import global_avg_pool, max_pool
 
 
@@ -109,7 +110,7 @@ class SEBottleneck(nn.Module):
             window = 3 if self.kind == "senet" and self.stride > 1 else 1
             shortcut = ConvNorm(self.width, window, self.stride, name="shortcut", **linear)
             x = shortcut(x, train=train)
-        return nn.relu(x + y)
+        return materialized(nn.relu(x + y))
 
 
 VARIANTS = {

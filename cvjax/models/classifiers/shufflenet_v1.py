@@ -14,6 +14,7 @@ from cvjax.nn.channel_shuffle import channel_shuffle
 from cvjax.nn.conv_norm import ConvNorm
 from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import LINEAR
+from cvjax.ops.materialized import materialized
 from cvjax.ops.pool import avg_pool, global_avg_pool, max_pool
 
 
@@ -88,7 +89,7 @@ class Unit(nn.Module):
         if self.down:
             x = avg_pool(x, window=3, stride=2, padding=1)
             return nn.relu(jnp.concatenate([x, y], axis=-1))
-        return nn.relu(x + y)
+        return materialized(nn.relu(x + y))
 
 
 _CHANNELS = {

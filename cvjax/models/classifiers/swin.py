@@ -18,6 +18,7 @@ from cvjax.nn.dense import Dense
 from cvjax.nn.drop_path import DropPath, linear_rates
 from cvjax.nn.initializers import SMALL_NORMAL
 from cvjax.nn.mlp import Mlp
+from cvjax.ops.materialized import materialized
 from cvjax.ops.pool import global_avg_pool
 
 # float32 statistics of squared distances from the mean; the difference of moments loses digits.
@@ -100,10 +101,10 @@ class Block(nn.Module):
     def __call__(self, x: Float[Array, "b h w d"], *, train: bool) -> Float[Array, "b h w d"]:
         drop_path = DropPath(self.drop_path)
         y = self._attention(LayerNorm(dtype=self.dtype, name="norm1")(x), train=train)
-        x = x + drop_path(y, train=train)
+        x = materialized(x + drop_path(y, train=train))
         mlp = Mlp(4 * x.shape[-1], dropout=self.dropout, dtype=self.dtype, name="mlp")
         y = mlp(LayerNorm(dtype=self.dtype, name="norm2")(x), train=train)
-        return x + drop_path(y, train=train)
+        return materialized(x + drop_path(y, train=train))
 
     def _attention(self, x: Array, *, train: bool) -> Array:
         batch, height, width, channels = x.shape

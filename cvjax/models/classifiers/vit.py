@@ -21,6 +21,7 @@ from cvjax.nn.conv import Conv
 from cvjax.nn.drop_path import DropPath, linear_rates
 from cvjax.nn.initializers import SMALL_NORMAL
 from cvjax.nn.mlp import Mlp
+from cvjax.ops.materialized import materialized
 
 # float32 statistics of squared distances from the mean; the difference of moments loses digits.
 LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=False)
@@ -146,10 +147,10 @@ class Block(nn.Module):
             name="attention",
         )
         y = attention(LayerNorm(dtype=self.dtype, name="norm1")(x), train=train)
-        x = x + self._branch(y, "layer_scale1", train=train)
+        x = materialized(x + self._branch(y, "layer_scale1", train=train))
         mlp = Mlp(4 * x.shape[-1], dropout=self.dropout, dtype=self.dtype, name="mlp")
         y = mlp(LayerNorm(dtype=self.dtype, name="norm2")(x), train=train)
-        return x + self._branch(y, "layer_scale2", train=train)
+        return materialized(x + self._branch(y, "layer_scale2", train=train))
 
     def _branch(self, y: Array, name: str, *, train: bool) -> Array:
         if self.layer_scale is not None:

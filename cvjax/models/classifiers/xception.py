@@ -15,6 +15,7 @@ from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import HE_FAN_OUT, LINEAR
 from cvjax.nn.norm import BatchNorm
 from cvjax.nn.separable_conv import SeparableConv
+from cvjax.ops.materialized import materialized
 from cvjax.ops.pool import global_avg_pool, max_pool
 
 WIDTHS = (128, 256, 728, 1024)
@@ -96,7 +97,7 @@ class Block(nn.Module):
             y = SeparableConv(channels, dtype=self.dtype, name=f"conv{i + 1}")(y)
             y = BatchNorm(dtype=self.dtype, name=f"norm{i + 1}")(y, **frozen)
         if self.stride == 1:
-            return x + y
+            return materialized(x + y)
         shortcut = Conv(
             self.channels[-1],
             (1, 1),
@@ -108,7 +109,7 @@ class Block(nn.Module):
             name="shortcut_conv",
         )
         x = BatchNorm(dtype=self.dtype, name="shortcut_norm")(shortcut(x), **frozen)
-        return x + max_pool(y, window=3, stride=self.stride, padding=1)
+        return materialized(x + max_pool(y, window=3, stride=self.stride, padding=1))
 
 
 VARIANTS = {"xception": (Xception, {})}

@@ -83,7 +83,9 @@ def test_training_drops_out_before_the_head_and_in_the_auxiliary_head():
     x = jax.random.normal(KEY, (2, 32, 32, 3))
     variables, _ = shapes(model, 32)
     rng = np.random.default_rng(0)
-    variables = jax.tree.map(lambda leaf: np.abs(rng.normal(0.1, 0.1, leaf.shape)), variables)
+    variables = jax.tree.map(
+        lambda leaf: jnp.asarray(np.abs(rng.normal(0.1, 0.1, leaf.shape)), jnp.float32), variables
+    )
 
     def run(key):
         (logits, features), _ = model.apply(

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from cvjax.ops.batch_norm import batch_normalized
+from cvjax.ops.batch_norm import batch_normalized, normalized
 
 
 class BatchNorm(nn.Module):
@@ -42,10 +41,8 @@ class BatchNorm(nn.Module):
 
         # Initialising looks at shapes only: neither the batch nor its size matters.
         if use_running_average or self.is_initializing():
-            gain = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
-            shape = (1,) * (x.ndim - 1) + (channels,)
-            y = (x.astype(jnp.float32) - running_mean.value.reshape(shape)) * gain.reshape(shape)
-            return (y + bias.reshape(shape)).astype(self.dtype)
+            mean, var = running_mean.value, running_var.value
+            return normalized(x, mean, var, scale, bias, self.epsilon).astype(self.dtype)
         bessel = unbiasing(self, x)
         y, mean, var = batch_normalized(x, scale, bias, self.epsilon)
         keep, take = self.momentum, 1 - self.momentum

@@ -41,32 +41,45 @@ def batch_moments(
     return centre + offset, jnp.maximum(second / count - jnp.square(offset), 0)
 
 
+def normalized(
+    x: Float[Array, "*b c"],
+    mean: Float[Array, " c"],
+    var: Float[Array, " c"],
+    scale: Float[Array, " c"],
+    bias: Float[Array, " c"],
+    epsilon: float,
+) -> Float[Array, "*b c"]:
+    """(x - mean) / sqrt(var + epsilon) scale + bias, per channel, in float32."""
+    gain = scale * lax.rsqrt(var + epsilon)
+    return (x.astype(jnp.float32) - _wide(mean, x)) * _wide(gain, x) + _wide(bias, x)
+
+
 def batch_normalized(
     x: Float[Array, "b *space c"],
     scale: Float[Array, " c"],
     bias: Float[Array, " c"],
     epsilon: float,
 ) -> tuple[Float[Array, "b *space c"], Float[Array, " c"], Float[Array, " c"]]:
-    """(x - mean) / sqrt(variance + epsilon) scale + bias, mean and variance, all in float32."""
+    """`x` normalised by its own moments, and these: mean and biased variance; in float32."""
     if jax.default_backend() == "cpu":
         return _on_cpu(x, scale, bias, epsilon)
-    return _normalized(x, scale, bias, epsilon)
+    return _by_own_moments(x, scale, bias, epsilon)
 
 
-def _normalized(x: Array, scale: Array, bias: Array, epsilon: float) -> tuple[Array, Array, Array]:
+def _by_own_moments(
+    x: Array, scale: Array, bias: Array, epsilon: float
+) -> tuple[Array, Array, Array]:
     mean, var = batch_moments(x)
-    gain = scale * lax.rsqrt(var + epsilon)
-    y = (x.astype(jnp.float32) - _wide(mean, x)) * _wide(gain, x) + _wide(bias, x)
-    return y, mean, var
+    return normalized(x, mean, var, scale, bias, epsilon), mean, var
 
 
-_on_cpu = jax.custom_vjp(_normalized, nondiff_argnums=(3,))
+_on_cpu = jax.custom_vjp(_by_own_moments, nondiff_argnums=(3,))
 
 
 def _forward(
     x: Array, scale: Array, bias: Array, epsilon: float
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
-    y, mean, var = _normalized(x, scale, bias, epsilon)
+    y, mean, var = _by_own_moments(x, scale, bias, epsilon)
     return (y, mean, var), (x, scale, mean, var)
 
 

@@ -25,7 +25,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cvjax.ops.materialized import materialized
-from cvjax.ops.plain_conv import Padding, edges, gradient_edges, hashable, plain_conv
+from cvjax.ops.plain_conv import Padding, edges, gradient_edges, hashable, plain_conv, window_counts
 from cvjax.ops.tap_sums import TAPS_IN_ONE_LOOP, sum_over_taps
 
 
@@ -187,9 +187,8 @@ def _sum_of_taps(
     dilation: tuple[int, ...],
 ) -> Array:
     window = kernel.shape[:-2]
+    sizes = window_counts(x.shape[1:-1], window, stride, padding, dilation)
     x = _padded(x, window, stride, padding, dilation)
-    reach = [d * (w - 1) + 1 for w, d in zip(window, dilation)]
-    sizes = [(n - r) // s + 1 for n, r, s in zip(x.shape[1:-1], reach, stride)]
     wide = jnp.promote_types(x.dtype, jnp.float32)
     total = None
     for tap in np.ndindex(*window):

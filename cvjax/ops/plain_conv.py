@@ -54,6 +54,21 @@ def edges(
     return lax.padtype_to_pads(sizes, reach, stride, padding)
 
 
+def window_counts(
+    sizes: Sequence[int],
+    window: Sequence[int],
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+) -> list[int]:
+    """How many windows fit into maps of `sizes` with `padding`, per axis of space."""
+    around = edges(sizes, window, stride, padding, dilation)
+    return [
+        (n + low + high - d * (w - 1) - 1) // s + 1
+        for n, (low, high), w, s, d in zip(sizes, around, window, stride, dilation)
+    ]
+
+
 def gradient_edges(
     sizes: Sequence[int],
     window: Sequence[int],

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cvjax.ops.materialized import materialized
-from cvjax.ops.plain_conv import Padding, edges, gradient_edges, hashable, plain_conv
+from cvjax.ops.plain_conv import Padding, edges, gradient_edges, hashable, plain_conv, window_counts
 
 # From here on `x`, of 4 bytes an entry, and its gradient do not fit into a core's cache.
 _LARGE = 1_500_000
@@ -43,12 +43,7 @@ def window_conv(
     if jax.default_backend() != "cpu":
         return plain_conv(x, kernel, *geometry)
     sizes, window = x.shape[1:-1], kernel.shape[:-2]
-    windows = [
-        (n + low + high - d * (w - 1) - 1) // s + 1
-        for n, (low, high), w, s, d in zip(
-            sizes, edges(sizes, window, *geometry), window, stride, dilation
-        )
-    ]
+    windows = window_counts(sizes, window, *geometry)
     if x.size >= _LARGE or _are_tiny(sizes, window) or _are_tiny(windows, window):
         return _on_cpu(x, kernel, geometry)
     return plain_conv(x, kernel, *geometry)
@@ -76,17 +71,15 @@ def _backward(geometry: tuple, residuals: tuple[Array, Array], dy: Array) -> tup
     x, kernel = residuals
     if x.size >= _LARGE:
         x, dy = materialized(x), materialized(dy)
-    # Of the two, what is not used is not computed.
-    pull = jax.vjp(lambda x, kernel: plain_conv(x, kernel, *geometry), x, kernel)[1]
-    dx, dkernel = pull(dy)
     window, windows = kernel.shape[:-2], dy.shape[1:-1]
-    if _are_tiny(windows, window):
-        *_, dilation = geometry
-        zeros = gradient_edges(x.shape[1:-1], window, *geometry, windows)
-        # Reversing and transposing at once takes three times as long as one after the other.
-        turned = materialized(jnp.flip(kernel, range(len(window)))).swapaxes(-2, -1)
-        dx = _of_padded(dy, turned, zeros, (1,) * len(window), dilation)
-    return dx, dkernel
+    if not _are_tiny(windows, window):
+        return jax.vjp(lambda x, kernel: plain_conv(x, kernel, *geometry), x, kernel)[1](dy)
+    (dkernel,) = jax.vjp(lambda kernel: plain_conv(x, kernel, *geometry), kernel)[1](dy)
+    *_, dilation = geometry
+    zeros = gradient_edges(x.shape[1:-1], window, *geometry, windows)
+    # Reversing and transposing at once takes three times as long as one after the other.
+    turned = materialized(jnp.flip(kernel, range(len(window)))).swapaxes(-2, -1)
+    return _of_padded(dy, turned, zeros, (1,) * len(window), dilation), dkernel
 
 
 _on_cpu.defvjp(_forward, _backward)

@@ -38,10 +38,12 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
         bias = self.param("bias", self.bias_init, (channels,), jnp.float32)
+        # Weights that were read from a file are NumPy's until somebody puts them on a device.
+        scale, bias = jnp.asarray(scale), jnp.asarray(bias)
 
         # Initialising looks at shapes only: neither the batch nor its size matters.
         if use_running_average or self.is_initializing():
-            mean, var = running_mean.value, running_var.value
+            mean, var = jnp.asarray(running_mean.value), jnp.asarray(running_var.value)
             return normalized(x, mean, var, scale, bias, self.epsilon).astype(self.dtype)
         bessel = unbiasing(self, x)
         y, mean, var = batch_normalized(x, scale, bias, self.epsilon)

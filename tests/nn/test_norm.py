@@ -15,21 +15,25 @@ GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "torch_batch_nor
 @pytest.mark.parametrize(("case", "momentum", "epsilon"), [("00", 0.9, 1e-5), ("01", 0.99, 1e-3)])
 def test_three_training_steps_and_evaluation_agree_with_torch(case, momentum, epsilon):
     norm = BatchNorm(momentum=momentum, epsilon=epsilon)
-    get = {k[2:]: jnp.asarray(GOLDEN[k]) for k in GOLDEN.files if k.startswith(case)}
+    get = {k[2:]: GOLDEN[k] for k in GOLDEN.files if k.startswith(case)}
+    # NumPy's arrays, as weights are that were read from a file.
     params = {"scale": get["weight"], "bias": get["bias"]}
     stats = {"mean": get["running_mean"], "var": get["running_var"]}
     tolerance = {"rtol": 0, "atol": 2e-6}  # a few float32 roundings of values below 10
     for i in range(3):
         variables = {"params": params, "batch_stats": stats}
         y, updated = norm.apply(
-            variables, get[f"x{i}"], use_running_average=False, mutable=["batch_stats"]
+            variables, jnp.asarray(get[f"x{i}"]), use_running_average=False, mutable=["batch_stats"]
         )
         stats = updated["batch_stats"]
         np.testing.assert_allclose(y, get[f"y{i}"], **tolerance)
         np.testing.assert_allclose(stats["mean"], get[f"running_mean{i}"], **tolerance)
         np.testing.assert_allclose(stats["var"], get[f"running_var{i}"], **tolerance)
-    variables = {"params": params, "batch_stats": stats}
-    y = norm.apply(variables, get["x0"], use_running_average=True)
+    y = norm.apply(
+        {"params": params, "batch_stats": jax.tree.map(np.asarray, stats)},
+        jnp.asarray(get["x0"]),
+        use_running_average=True,
+    )
     np.testing.assert_allclose(y, get["y_eval"], **tolerance)
 
 

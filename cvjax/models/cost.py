@@ -28,7 +28,7 @@ def layers(jaxpr: Jaxpr) -> list[Layer]:
     A multiply-add per weight and output, those with the padding's zeros included. Of a `cond`, the
     branch counts that has least, but some: depthwise and grouped convolutions are such, whose CPU
     branches are shifted sums and convolutions by many zeros. A `scan`'s body counts as often as it
-    runs, a `while`'s once.
+    runs, a `while`'s once. A product with a vector is none: layer normalisation takes its means so.
     """
     return list(_layers(jaxpr, ""))
 
@@ -39,6 +39,8 @@ def _layers(jaxpr: Jaxpr, scope: str) -> Iterator[Layer]:
         # Flax names a module's own methods, too: "Net/Net.stem/conv".
         here = "/".join(part for part in here.split("/") if "." not in part)
         kind = eqn.primitive.name
+        if kind == "dot_general" and eqn.invars[1].aval.ndim == 1:
+            continue
         if kind in ("conv_general_dilated", "dot_general"):
             size = math.prod(eqn.outvars[0].aval.shape)
             yield Layer(here, size * _terms(eqn), size)

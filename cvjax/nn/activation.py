@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
+
+from cvjax.ops.gelu import gelu
 
 Activation = Literal[
     "identity", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"
@@ -23,7 +24,7 @@ ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     "leaky_relu": nn.leaky_relu,
     "elu": nn.elu,
     "selu": nn.selu,
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu": gelu,
     "silu": nn.silu,
     "tanh": nn.tanh,
     "sigmoid": nn.sigmoid,

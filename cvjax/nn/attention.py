@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import SMALL_NORMAL
+from cvjax.ops.attention import attention
 
 
 class SelfAttention(nn.Module):
@@ -42,22 +42,9 @@ class SelfAttention(nn.Module):
         qkv = Dense(3 * width, name="qkv", **dense)(x)
         qkv = qkv.reshape(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = (qkv[:, :, i] for i in range(3))  # [B, T, H, D / H]
+        drop = None
         if train and self.attention_dropout > 0:
             drop = nn.Dropout(self.attention_dropout, deterministic=False)
-            y = _attend_with_dropout(q, k, v, bias, drop)
-        else:
-            y = jax.nn.dot_product_attention(q, k, v, bias=bias)
+        y = attention(q, k, v, bias, drop)
         y = Dense(width, name="proj", **dense)(y.reshape(batch, tokens, width))
         return nn.Dropout(self.dropout, deterministic=not train)(y)
-
-
-def _attend_with_dropout(
-    q: Array, k: Array, v: Array, bias: Array | None, drop: nn.Dropout
-) -> Array:
-    """`jax.nn.dot_product_attention`, which has no dropout outside of NVIDIA's library."""
-    scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
-    scores = scores / jnp.sqrt(jnp.float32(q.shape[-1]))
-    if bias is not None:
-        scores = scores + bias
-    weights = drop(jax.nn.softmax(scores, axis=-1)).astype(v.dtype)
-    return jnp.einsum("bhqk,bkhd->bqhd", weights, v)

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.nn.dense import Dense
 from cvjax.nn.initializers import SMALL_NORMAL
+from cvjax.ops.gelu import gelu
 
 
 class Mlp(nn.Module):
@@ -26,5 +26,5 @@ class Mlp(nn.Module):
         dense = {"kernel_init": SMALL_NORMAL, "dtype": self.dtype}
         drop = nn.Dropout(self.dropout, deterministic=not train)
         y = Dense(self.hidden, name="fc1", **dense)(x)
-        y = drop(jax.nn.gelu(y, approximate=False))
+        y = drop(gelu(y))
         return drop(Dense(x.shape[-1], name="fc2", **dense)(y))

@@ -7,6 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cvjax.ops.batch_norm import batch_normalized, normalized
+from cvjax.ops.layer_norm import layer_normalized
 
 
 class BatchNorm(nn.Module):
@@ -50,6 +51,25 @@ class BatchNorm(nn.Module):
         keep, take = self.momentum, 1 - self.momentum
         running_mean.value = keep * running_mean.value + take * mean
         running_var.value = keep * running_var.value + take * bessel * var
+        return y.astype(self.dtype)
+
+
+class LayerNorm(nn.Module):
+    """`x` normalised over the channels, the last axis, of every place (Ba et al. 2016).
+
+    The parameters and results of `flax.linen.LayerNorm` with `use_fast_variance=False`: float32
+    statistics of squared distances from the mean.
+    """
+
+    epsilon: float = 1e-6
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        y = layer_normalized(x, jnp.asarray(scale), jnp.asarray(bias), self.epsilon)
         return y.astype(self.dtype)
 
 

@@ -4,7 +4,6 @@ Parameters at 1000 classes, as in torchvision: convnext_tiny 28,589,128, convnex
 convnext_base 88,591,464, convnext_large 197,767,336.
 """
 
-import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,10 +15,9 @@ from cvjax.nn.dense import Dense
 from cvjax.nn.drop_path import DropPath, linear_rates
 from cvjax.nn.initializers import SMALL_NORMAL
 from cvjax.nn.mlp import Mlp
+from cvjax.nn.norm import LayerNorm
+from cvjax.nn.remat import apply_block
 from cvjax.ops.pool import global_avg_pool
-
-# float32 statistics of squared distances from the mean; the difference of moments loses digits.
-LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=False)
 
 
 class ConvNeXt(nn.Module):
@@ -60,7 +58,7 @@ class ConvNeXt(nn.Module):
                     dtype=self.dtype,
                     name=f"{stage}_block{j + 1}",
                 )
-                x = _apply(block, x, train=train, remat=self.remat)
+                x = apply_block(block, x, train=train, remat=self.remat)
             features[f"stride{4 * 2**i}"] = x
 
         x = LayerNorm(dtype=self.dtype, name="norm")(global_avg_pool(x))
@@ -110,12 +108,6 @@ def _patches(channels: int, size: int, *, dtype: Any, name: str) -> nn.Conv:
         dtype=dtype,
         name=name,
     )
-
-
-def _apply(block: nn.Module, x: Array, *, train: bool, remat: bool) -> Array:
-    if not remat:
-        return block(x, train=train)
-    return nn.remat(lambda block, x: block(x, train=train))(block, x)
 
 
 # Rates of stochastic depth from the paper's table 5 (ImageNet-1K).

@@ -4,7 +4,6 @@ Parameters at 1000 classes, as in torchvision: swin_t 28,288,354, swin_s 49,606,
 swin_b 87,768,224.
 """
 
-import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,11 +17,11 @@ from cvjax.nn.dense import Dense
 from cvjax.nn.drop_path import DropPath, linear_rates
 from cvjax.nn.initializers import SMALL_NORMAL
 from cvjax.nn.mlp import Mlp
+from cvjax.nn.norm import LayerNorm
+from cvjax.nn.remat import apply_block
 from cvjax.ops.materialized import materialized
 from cvjax.ops.pool import global_avg_pool
 
-# float32 statistics of squared distances from the mean; the difference of moments loses digits.
-LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
 _HIDDEN = -100.0  # added to the scores of tokens that do not see each other, as the reference does
 
 
@@ -57,7 +56,7 @@ class Swin(nn.Module):
     ) -> tuple[Float[Array, "b k"] | None, dict[str, Array]]:
         features = {}
         stem = Conv(self.width, (4, 4), strides=4, padding=0, dtype=self.dtype, name="stem_conv")
-        x = LayerNorm(dtype=self.dtype, name="stem_norm")(stem(image))
+        x = LayerNorm(1e-5, dtype=self.dtype, name="stem_norm")(stem(image))
         rates = iter(linear_rates(self.drop_path, sum(self.stage_sizes)))
         for i, blocks in enumerate(self.stage_sizes):
             if i > 0:
@@ -74,8 +73,8 @@ class Swin(nn.Module):
                     dtype=self.dtype,
                     name=f"stage{i + 1}_block{j + 1}",
                 )
-                x = _apply(block, x, train=train, remat=self.remat)
-        x = LayerNorm(dtype=self.dtype, name="norm")(x)
+                x = apply_block(block, x, train=train, remat=self.remat)
+        x = LayerNorm(1e-5, dtype=self.dtype, name="norm")(x)
         features[f"stride{2 * 2 ** len(self.stage_sizes)}"] = x
 
         features["pooled"] = x = global_avg_pool(x)
@@ -100,10 +99,10 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w d"], *, train: bool) -> Float[Array, "b h w d"]:
         drop_path = DropPath(self.drop_path)
-        y = self._attention(LayerNorm(dtype=self.dtype, name="norm1")(x), train=train)
+        y = self._attention(LayerNorm(1e-5, dtype=self.dtype, name="norm1")(x), train=train)
         x = materialized(x + drop_path(y, train=train))
         mlp = Mlp(4 * x.shape[-1], dropout=self.dropout, dtype=self.dtype, name="mlp")
-        y = mlp(LayerNorm(dtype=self.dtype, name="norm2")(x), train=train)
+        y = mlp(LayerNorm(1e-5, dtype=self.dtype, name="norm2")(x), train=train)
         return materialized(x + drop_path(y, train=train))
 
     def _attention(self, x: Array, *, train: bool) -> Array:
@@ -120,7 +119,9 @@ class Block(nn.Module):
         table = self.param(
             "relative_position_bias", SMALL_NORMAL, ((2 * window - 1) ** 2, self.heads), jnp.float32
         )
-        bias = table[relative_positions(window)].transpose(2, 0, 1)[None]  # [1, H, T, T]
+        bias = jnp.asarray(table)[relative_positions(window)].transpose(2, 0, 1)[
+            None
+        ]  # [1, H, T, T]
         if any(shift):
             hidden = _HIDDEN * ~same_region((rows, columns), window, shift)  # [N, T, T]
             bias = bias + hidden.astype(np.float32)[:, None]
@@ -151,7 +152,7 @@ class PatchMerging(nn.Module):
         x = x.reshape(batch, -(-height // 2), 2, -(-width // 2), 2, channels)
         # Down before across: the order that the reference weights expect.
         x = x.transpose(0, 1, 3, 4, 2, 5).reshape(*x.shape[:2], x.shape[3], 4 * channels)
-        x = LayerNorm(dtype=self.dtype, name="norm")(x)
+        x = LayerNorm(1e-5, dtype=self.dtype, name="norm")(x)
         return Dense(
             2 * channels,
             use_bias=False,
@@ -184,12 +185,6 @@ def same_region(grid: tuple[int, int], window: int, shift: tuple[int, int]) -> n
     regions = 2 * down[:, None, :, None] + across[None, :, None, :]
     regions = regions.reshape(grid[0] * grid[1], window * window)
     return regions[:, :, None] == regions[:, None, :]
-
-
-def _apply(block: nn.Module, x: Array, *, train: bool, remat: bool) -> Array:
-    if not remat:
-        return block(x, train=train)
-    return nn.remat(lambda block, x: block(x, train=train))(block, x)
 
 
 # Rates of stochastic depth from the paper's appendix A2.1 (ImageNet-1K).

@@ -21,10 +21,9 @@ from cvjax.nn.conv import Conv
 from cvjax.nn.drop_path import DropPath, linear_rates
 from cvjax.nn.initializers import SMALL_NORMAL
 from cvjax.nn.mlp import Mlp
+from cvjax.nn.norm import LayerNorm
+from cvjax.nn.remat import apply_block
 from cvjax.ops.materialized import materialized
-
-# float32 statistics of squared distances from the mean; the difference of moments loses digits.
-LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=False)
 
 
 class VisionTransformer(nn.Module):
@@ -105,7 +104,7 @@ class VisionTransformer(nn.Module):
                 dtype=self.dtype,
                 name=f"block{i + 1}",
             )
-            x = _apply(block, x, train=train, remat=self.remat)
+            x = apply_block(block, x, train=train, remat=self.remat)
         x = LayerNorm(dtype=self.dtype, name="norm")(x)
 
         patches = x[:, len(names) :].reshape(batch, side, side, width)
@@ -169,12 +168,6 @@ def _check_size(size: int, patch_size: int, shape: tuple[int, ...]) -> None:
             f"{size}x{size}. Resize the images or create it with another image_size; a trained "
             f"table goes along by cvjax.pretrained.position_tables.resize_position_table."
         )
-
-
-def _apply(block: nn.Module, x: Array, *, train: bool, remat: bool) -> Array:
-    if not remat:
-        return block(x, train=train)
-    return nn.remat(lambda block, x: block(x, train=train))(block, x)
 
 
 _WIDTHS = {"tiny": 192, "small": 384, "base": 768}

@@ -49,6 +49,7 @@ from cvjax.pretrained import from_torch
 from cvjax.tasks.detection import Detection
 from cvjax.tasks.two_stage_detection import TwoStageDetection
 from cvjax.train.writer import environment
+from experiments.machine import machine_kind
 
 try:
     import torch
@@ -75,6 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     columns = {
         "workload": "workload",
+        "machine": "measured on",
         "cvjax_ms": "cvjax, ms",
         "torchvision_ms": "torchvision, ms",
         "ratio": "torchvision / cvjax",
@@ -82,11 +84,17 @@ def main() -> None:
     if torchvision is None:
         print("torchvision is not installed: cvjax alone", file=sys.stderr)
     print("  ".join(columns.values()))
-    known = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
+    known = []
+    if options.out.exists():
+        result = json.loads(options.out.read_text())
+        kind = machine_kind(result["environment"])  # perhaps another machine than this
+        known = [{"machine": kind, **row} for row in result["rows"]]
+    machine = machine_kind(environment())
     for workload in options.workloads:
         rows = []
         for name, contenders in WORKLOADS[workload]():
             row = measure(name, contenders, options.rounds, options.turn_seconds)
+            row["machine"] = machine
             print("  ".join(str(row[key]) for key in columns), flush=True)
             rows.append({"kind": workload, **row})
             # What was measured stays if a later one takes too long, and so do other workloads.

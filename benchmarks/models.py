@@ -38,6 +38,7 @@ from cvjax.huge_pages import start_with_huge_pages
 from cvjax.models import create
 from cvjax.ops.compiling import compiler_options
 from cvjax.train.writer import environment
+from experiments.machine import machine_kind
 
 ROOT = Path(__file__).resolve().parents[1]
 ON_GPU = jax.default_backend() == "gpu"
@@ -78,6 +79,7 @@ MODELS = {
 COLUMNS = {
     "model": "model",
     "workload": "workload",
+    "machine": "measured on",
     "forward_ms": "forward, ms",
     "eager_forward_ratio": "torch / cvjax",
     "compiled_forward_ratio": "torch.compile / cvjax",
@@ -115,8 +117,12 @@ def main() -> None:
 def _write(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """`row` as it now stands in the file of results, with the rows that were there."""
     out = options.out
-    known = json.loads(out.read_text())["rows"] if out.exists() else []
-    rows = {one["model"]: one for one in known}
+    known = json.loads(out.read_text()) if out.exists() else {"rows": [], "environment": {}}
+    machine = environment()
+    row["machine"] = machine_kind(machine)
+    for one in known["rows"]:  # perhaps of another one
+        one.setdefault("machine", machine_kind(known["environment"]))
+    rows = {one["model"]: one for one in known["rows"]}
     compiled_alone = rows.get(row["model"], {})
     if "forward_ms" not in compiled_alone and "forward_ms" in row:
         row |= {key: value for key, value in compiled_alone.items() if "seconds" in key}
@@ -124,7 +130,7 @@ def _write(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     result = {
         "command": f"python -m benchmarks.models --rounds {options.rounds} --batch {options.batch} "
         f"--turn_seconds {options.turn_seconds}",
-        "environment": {**environment(), "torch": torch.__version__},
+        "environment": {**machine, "torch": torch.__version__},
         "unit": f"milliseconds, {DTYPE}; ratios above 1: cvjax is faster",
         "columns": COLUMNS,
         "rows": [rows[name] for name in MODELS if name in rows],

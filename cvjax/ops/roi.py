@@ -3,11 +3,13 @@
 All maps of a pyramid are laid end to end, so that boxes of every level are read by one gather:
 no level is computed for boxes that are not on it. One image: vmap over a batch. Boxes are
 (x1, y1, x2, y2) in pixels of the image; `scales` are map pixels per image pixel (1 / stride).
-Padding boxes of zeros are harmless: they give finite values and gradients.
+Padding boxes of zeros are harmless: they give finite values and gradients. Reverse mode works; on a
+CPU `jax.jvp` of `roi_align` raises TypeError.
 """
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -86,12 +88,56 @@ def roi_align(
         ends.append((index.reshape(shape), weight.reshape(shape)))
     (rows, row_weights), (columns, column_weights) = ends
 
-    place = rows[:, :, :, None, None] * size[:, 1][:, None, None, None, None]
-    place = start[:, None, None, None, None] + place + columns[:, None, None]  # [N, P, 2S, Q, 2S]
     table = jnp.concatenate([f.reshape(-1, f.shape[-1]) for f in features])
+    rows = start[:, None, None] + rows * size[:, 1][:, None, None]  # places of their first pixels
+    few = samples <= 2 and jax.default_backend() == "cpu"
+    read = _read_in_one_loop if few else _read
+    return read(table, rows, columns, row_weights, column_weights)
+
+
+def _read(
+    table: Float[Array, "places c"],
+    rows: Int[Array, "n p s"],
+    columns: Int[Array, "n q t"],
+    row_weights: Float[Array, "n p s"],
+    column_weights: Float[Array, "n q t"],
+) -> Float[Array, "n p q c"]:
+    """For each bin, the weighted sum of what `table` has at all its rows and columns."""
+    place = rows[:, :, :, None, None] + columns[:, None, None]  # [N, P, S, Q, T]
     weight = row_weights[:, :, :, None, None] * column_weights[:, None, None]
-    read = table[place].astype(weight.dtype) * weight[..., None]  # [N, P, 2S, Q, 2S, C]
+    read = table[place].astype(weight.dtype) * weight[..., None]  # [N, P, S, Q, T, C]
     return read.sum(axis=(2, 4)).astype(table.dtype)
+
+
+@jax.custom_vjp
+def _read_in_one_loop(
+    table: Array, rows: Array, columns: Array, row_weights: Array, column_weights: Array
+) -> Array:
+    """`_read`, but a CPU compiles it to one loop that adds up as it reads: 1000 boxes of 7x7 bins,
+    2x2 samples, 256 channels take 31 ms on 2 cores and not 177, of which most wrote 0.8 GB."""
+    total = None
+    for s in range(rows.shape[-1]):
+        for t in range(columns.shape[-1]):
+            place = rows[:, :, None, s] + columns[:, None, :, t]  # [N, P, Q]
+            weight = row_weights[:, :, None, s] * column_weights[:, None, :, t]
+            # Clipped: boxes that are not numbers give nonsense, not a crash.
+            value = table.at[place].get(mode="clip").astype(weight.dtype) * weight[..., None]
+            total = value if total is None else total + value
+    return total.astype(table.dtype)
+
+
+def _read_forward(*arguments: Array) -> tuple[Array, tuple[Array, ...]]:
+    return _read_in_one_loop(*arguments), arguments
+
+
+def _read_backward(arguments: tuple[Array, ...], cotangent: Array) -> tuple[Array | None, ...]:
+    table, rows, columns, *weights = arguments
+    _, pull = jax.vjp(lambda table, *w: _read(table, rows, columns, *w), table, *weights)
+    dtable, *dweights = pull(cotangent)
+    return dtable, None, None, *dweights
+
+
+_read_in_one_loop.defvjp(_read_forward, _read_backward)
 
 
 def roi_pool(

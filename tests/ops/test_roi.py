@@ -99,3 +99,10 @@ def test_wrong_options_are_named():
         roi_align(image, boxes, output=(1, 1), scales=[1.0], samples=0)
     with pytest.raises(ValueError, match=r"output is \(0, 1\)"):
         roi_align(image, boxes, output=(0, 1), scales=[1.0])
+
+
+def test_boxes_that_are_not_numbers_do_not_reach_beyond_the_maps():
+    image = jnp.ones((6, 6, 3))
+    boxes = jnp.asarray([[np.nan, 0, 3, 3], [1, 1, 4, np.inf], [1, 1, 4, 4]])
+    found = jax.jit(lambda boxes: roi_align([image], boxes, output=(2, 2), scales=[1.0]))(boxes)
+    np.testing.assert_allclose(found[2], 1, rtol=1e-6)  # and the process is still there

@@ -57,10 +57,31 @@ def test_value_and_gradients_of_tiny_maps(name):
     assert_agrees(space, geometry)
 
 
-def assert_agrees(space, geometry):
+ONE_IMAGE = {
+    "strips of equal height": ((12, 7), GEOMETRIES["same"]),
+    "a row short": ((11, 7), GEOMETRIES["same"]),
+    "strided, the last row unseen": ((20, 7), ((3, 3), (2, 2), ((0, 0), (1, 1)), (1, 1))),
+    "strided by more than the window": ((25, 5), ((2, 2), (3, 3), ((1, 0), (0, 0)), (1, 1))),
+    "dilated": ((14, 9), GEOMETRIES["dilated"]),
+    "padding that cuts off": ((13, 7), ((3, 3), (1, 1), ((1, -2), (0, 0)), (1, 1))),
+    "to 8x1, which is tiny": ((8, 3), ((3, 3), (1, 1), ((1, 1), (0, 0)), (1, 1))),
+    "one axis": ((17,), ((3,), (2,), ((1, 0),), (1,))),
+}
+
+
+@pytest.mark.parametrize("name", ONE_IMAGE)
+def test_value_and_gradients_of_one_image(name, monkeypatch):
+    calls = []
+    cut = module._sum_over_strips
+    monkeypatch.setattr(module, "_sum_over_strips", lambda *a: calls.append(1) or cut(*a))
+    assert_agrees(*ONE_IMAGE[name], images=1)
+    assert calls
+
+
+def assert_agrees(space, geometry, images=2):
     window, stride, padding, dilation = geometry
     keys = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(keys[0], (2, *space, 3))
+    x = jax.random.normal(keys[0], (images, *space, 3))
     kernel = jax.random.normal(keys[1], (*window, 3, 4))
 
     def ours(x, kernel):

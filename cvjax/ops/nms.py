@@ -20,7 +20,7 @@ from cvjax.ops.boxes import pairwise_iou
 # Boxes of a tile, and kept boxes that it meets at a time. Measured on a CPU, where small tiles
 # waste little on pairs of different labels; an accelerator wants few large steps.
 _CPU_SIZES = (256, 512)
-_CPU_SIZES_BY_LABEL = (64, 64)
+_CPU_SIZES_BY_LABEL = (32, 128)
 _ACCELERATOR_SIZES = (1024, 4096)
 
 

@@ -37,6 +37,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks.bare_step import BareStep
+from benchmarks.known_rows import known_rows
 from benchmarks.turns import Run, milliseconds, ratios, take_turns
 from cvjax import build
 from cvjax.huge_pages import start_with_huge_pages
@@ -84,11 +85,7 @@ def main() -> None:
     if torchvision is None:
         print("torchvision is not installed: cvjax alone", file=sys.stderr)
     print("  ".join(columns.values()))
-    known = []
-    if options.out.exists():
-        result = json.loads(options.out.read_text())
-        kind = machine_kind(result["environment"])  # perhaps another machine than this
-        known = [{"machine": kind, **row} for row in result["rows"]]
+    known = known_rows(options.out)
     machine = machine_kind(environment())
     for workload in options.workloads:
         rows = []

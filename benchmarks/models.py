@@ -33,6 +33,7 @@ import optax
 import torch
 import torch.nn.functional as F
 
+from benchmarks.known_rows import known_rows
 from benchmarks.turns import Run, alone, milliseconds, ratios, seconds, take_turns
 from cvjax.huge_pages import start_with_huge_pages
 from cvjax.models import create
@@ -117,12 +118,9 @@ def main() -> None:
 def _write(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """`row` as it now stands in the file of results, with the rows that were there."""
     out = options.out
-    known = json.loads(out.read_text()) if out.exists() else {"rows": [], "environment": {}}
     machine = environment()
     row["machine"] = machine_kind(machine)
-    for one in known["rows"]:  # perhaps of another one
-        one.setdefault("machine", machine_kind(known["environment"]))
-    rows = {one["model"]: one for one in known["rows"]}
+    rows = {one["model"]: one for one in known_rows(out)}
     compiled_alone = rows.get(row["model"], {})
     if "forward_ms" not in compiled_alone and "forward_ms" in row:
         row |= {key: value for key, value in compiled_alone.items() if "seconds" in key}

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from cvjax.ops.channel_sums import channel_sums
+from cvjax.ops.channel_sums import channel_sums, wide
 from cvjax.ops.materialized import materialized
 
 
@@ -31,11 +31,11 @@ def batch_moments(
     count = x.size // x.shape[-1]
     if jax.default_backend() != "cpu" or x.ndim < 3:
         mean = x.mean(range(x.ndim - 1))
-        return mean, jnp.square(x - _wide(mean, x)).mean(range(x.ndim - 1))
+        return mean, jnp.square(x - wide(mean, x)).mean(range(x.ndim - 1))
     places = x.reshape(len(x), -1, x.shape[-1])
     # The results do not depend on it, and neither does their gradient.
     centre = lax.stop_gradient(places[:, : -(-places.shape[1] // 8)].mean((0, 1)))
-    x = x - _wide(centre, x)
+    x = x - wide(centre, x)
     first, second = channel_sums(x, jnp.square(x))
     offset = first / count
     return centre + offset, jnp.maximum(second / count - jnp.square(offset), 0)
@@ -51,7 +51,7 @@ def normalized(
 ) -> Float[Array, "*b c"]:
     """(x - mean) / sqrt(var + epsilon) scale + bias, per channel, in float32."""
     gain = scale * lax.rsqrt(var + epsilon)
-    return (x.astype(jnp.float32) - _wide(mean, x)) * _wide(gain, x) + _wide(bias, x)
+    return (x.astype(jnp.float32) - wide(mean, x)) * wide(gain, x) + wide(bias, x)
 
 
 def batch_normalized(
@@ -92,21 +92,15 @@ def _backward(
     dy = materialized(dy)
     count = x.size // x.shape[-1]
     inverse = lax.rsqrt(var + epsilon)
-    centred = x.astype(jnp.float32) - _wide(mean, x)
+    centred = x.astype(jnp.float32) - wide(mean, x)
     dbias, weighted = channel_sums(dy, dy * centred)
     # y depends on x by itself, by the mean and by the variance.
     dvar = dvar - scale * inverse**3 * weighted / 2
     dmean = dmean - scale * inverse * dbias
     dx = (
-        dy * _wide(scale * inverse, x)
-        + centred * _wide(2 * dvar / count, x)
-        + _wide(dmean / count, x)
+        dy * wide(scale * inverse, x) + centred * wide(2 * dvar / count, x) + wide(dmean / count, x)
     )
     return dx.astype(x.dtype), inverse * weighted, dbias
 
 
 _on_cpu.defvjp(_forward, _backward)
-
-
-def _wide(channel: Array, x: Array) -> Array:
-    return channel.reshape((1,) * (x.ndim - 1) + (-1,))

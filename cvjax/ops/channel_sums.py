@@ -24,6 +24,11 @@ def channel_sums(*maps: Float[Array, "b *space c"]) -> tuple[Float[Array, " c"],
     return _in_chunks(maps)
 
 
+def wide(channel: Float[Array, " c"], x: Float[Array, "*b c"]) -> Float[Array, "*ones c"]:
+    """[1, ..., 1, C]: what is of every channel, with as many axes as `x`."""
+    return channel.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
 def _plain(maps: tuple[Array, ...]) -> tuple[Array, ...]:
     return tuple(m.sum(range(m.ndim - 1)) for m in maps)
 
@@ -56,8 +61,7 @@ def _forward(maps: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array]:
 
 def _backward(shaped: Array, sums: tuple[Array, ...]) -> tuple[tuple[Array, ...]]:
     """A sum is linear: `shaped` gives the maps' shape alone."""
-    wide = (1,) * (shaped.ndim - 1) + (-1,)
-    return (tuple(jnp.broadcast_to(s.reshape(wide), shaped.shape) for s in sums),)
+    return (tuple(jnp.broadcast_to(wide(s, shaped), shaped.shape) for s in sums),)
 
 
 _in_chunks.defvjp(_forward, _backward)

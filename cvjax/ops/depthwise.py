@@ -62,17 +62,14 @@ def _on_cpu(
     padding: str | tuple[tuple[int, int], ...],
     dilation: tuple[int, ...],
 ) -> Array:
-    return _written_if_long(_sum_of_taps(x, kernel, stride, padding, dilation), kernel)
-
-
-def _written_if_long(y: Array, kernel: Array) -> Array:
-    """In memory where its loop is long, which every reader would run anew: ConvNeXt-Tiny's step
-    took 690 ms, so 600. Of 25 taps and fewer that gains nothing (MNASNet: 315 and 324)."""
+    y = _sum_of_taps(x, kernel, stride, padding, dilation)
+    # In memory where its loop is long, which every reader would run anew: ConvNeXt-Tiny's step took
+    # 690 ms, so 600. Of 25 taps and fewer that gains nothing (MNASNet: 315 and 324).
     return materialized(y) if np.prod(kernel.shape[:-2]) > 25 else y
 
 
 def _forward(x: Array, kernel: Array, *geometry: Any) -> tuple[Array, tuple[Array, Array]]:
-    return _written_if_long(_sum_of_taps(x, kernel, *geometry), kernel), (x, kernel)
+    return _on_cpu(x, kernel, *geometry), (x, kernel)
 
 
 def _backward(*arguments: Any) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from cvjax.ops.channel_sums import channel_sums
+from cvjax.ops.channel_sums import channel_sums, wide
 
 
 def layer_normalized(
@@ -43,7 +43,7 @@ def _normalized(
     share = jnp.full(x.shape[-1], np.float32(1 / x.shape[-1]))
     mean = _weighted_sum(x, share)
     inverse = lax.rsqrt(_weighted_sum(jnp.square(x - mean), share) + epsilon)
-    y = (x - mean) * inverse * _wide(scale, x) + _wide(bias, x)
+    y = (x - mean) * inverse * wide(scale, x) + wide(bias, x)
     return y, (mean, inverse)
 
 
@@ -69,7 +69,7 @@ def _backward(
     # y depends on x by itself, by the mean and by the variance.
     by_mean = _weighted_sum(dy, scale) / x.shape[-1]
     by_variance = _weighted_sum(weighted, scale) / x.shape[-1]
-    dx = inverse * (dy * _wide(scale, x) - by_mean - unit * by_variance)
+    dx = inverse * (dy * wide(scale, x) - by_mean - unit * by_variance)
     return dx.astype(x.dtype), dscale, dbias
 
 
@@ -79,7 +79,3 @@ _on_cpu.defvjp(_forward, _backward)
 def _weighted_sum(x: Array, weights: Array) -> Array:
     """Over the channels, [B, ..., 1]. A product, because a CPU's sums of rows are slow."""
     return (x @ weights)[..., None]
-
-
-def _wide(channel: Array, x: Array) -> Array:
-    return channel.reshape((1,) * (x.ndim - 1) + (-1,))

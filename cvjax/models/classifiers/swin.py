@@ -4,6 +4,7 @@ Parameters at 1000 classes, as in torchvision: swin_t 28,288,354, swin_s 49,606,
 swin_b 87,768,224.
 """
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,17 +12,18 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cvjax.nn import norm
 from cvjax.nn.attention import SelfAttention
 from cvjax.nn.conv import Conv
 from cvjax.nn.dense import Dense
 from cvjax.nn.drop_path import DropPath, linear_rates
 from cvjax.nn.initializers import SMALL_NORMAL
 from cvjax.nn.mlp import Mlp
-from cvjax.nn.norm import LayerNorm
 from cvjax.nn.remat import apply_block
 from cvjax.ops.materialized import materialized
 from cvjax.ops.pool import global_avg_pool
 
+LayerNorm = functools.partial(norm.LayerNorm, epsilon=1e-5)
 _HIDDEN = -100.0  # added to the scores of tokens that do not see each other, as the reference does
 
 
@@ -56,7 +58,7 @@ class Swin(nn.Module):
     ) -> tuple[Float[Array, "b k"] | None, dict[str, Array]]:
         features = {}
         stem = Conv(self.width, (4, 4), strides=4, padding=0, dtype=self.dtype, name="stem_conv")
-        x = LayerNorm(1e-5, dtype=self.dtype, name="stem_norm")(stem(image))
+        x = LayerNorm(dtype=self.dtype, name="stem_norm")(stem(image))
         rates = iter(linear_rates(self.drop_path, sum(self.stage_sizes)))
         for i, blocks in enumerate(self.stage_sizes):
             if i > 0:
@@ -74,7 +76,7 @@ class Swin(nn.Module):
                     name=f"stage{i + 1}_block{j + 1}",
                 )
                 x = apply_block(block, x, train=train, remat=self.remat)
-        x = LayerNorm(1e-5, dtype=self.dtype, name="norm")(x)
+        x = LayerNorm(dtype=self.dtype, name="norm")(x)
         features[f"stride{2 * 2 ** len(self.stage_sizes)}"] = x
 
         features["pooled"] = x = global_avg_pool(x)
@@ -99,10 +101,10 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w d"], *, train: bool) -> Float[Array, "b h w d"]:
         drop_path = DropPath(self.drop_path)
-        y = self._attention(LayerNorm(1e-5, dtype=self.dtype, name="norm1")(x), train=train)
+        y = self._attention(LayerNorm(dtype=self.dtype, name="norm1")(x), train=train)
         x = materialized(x + drop_path(y, train=train))
         mlp = Mlp(4 * x.shape[-1], dropout=self.dropout, dtype=self.dtype, name="mlp")
-        y = mlp(LayerNorm(1e-5, dtype=self.dtype, name="norm2")(x), train=train)
+        y = mlp(LayerNorm(dtype=self.dtype, name="norm2")(x), train=train)
         return materialized(x + drop_path(y, train=train))
 
     def _attention(self, x: Array, *, train: bool) -> Array:
@@ -119,9 +121,8 @@ class Block(nn.Module):
         table = self.param(
             "relative_position_bias", SMALL_NORMAL, ((2 * window - 1) ** 2, self.heads), jnp.float32
         )
-        bias = jnp.asarray(table)[relative_positions(window)].transpose(2, 0, 1)[
-            None
-        ]  # [1, H, T, T]
+        bias = jnp.asarray(table)[relative_positions(window)]  # [T, T, H]
+        bias = bias.transpose(2, 0, 1)[None]  # [1, H, T, T]
         if any(shift):
             hidden = _HIDDEN * ~same_region((rows, columns), window, shift)  # [N, T, T]
             bias = bias + hidden.astype(np.float32)[:, None]
@@ -152,7 +153,7 @@ class PatchMerging(nn.Module):
         x = x.reshape(batch, -(-height // 2), 2, -(-width // 2), 2, channels)
         # Down before across: the order that the reference weights expect.
         x = x.transpose(0, 1, 3, 4, 2, 5).reshape(*x.shape[:2], x.shape[3], 4 * channels)
-        x = LayerNorm(1e-5, dtype=self.dtype, name="norm")(x)
+        x = LayerNorm(dtype=self.dtype, name="norm")(x)
         return Dense(
             2 * channels,
             use_bias=False,

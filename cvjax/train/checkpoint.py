@@ -353,7 +353,8 @@ def _digests(folder: Path, names: list[str] | None = None) -> dict[str, list[Any
     if names is None:
         files = (p for p in folder.rglob("*") if p.is_file())
         names = sorted(str(p.relative_to(folder)) for p in files)
-        names = [name for name in names if name not in (SEAL, SEAL + ".tmp")]
+        # TensorStore's lock files come and go; a seal that names one tells of damage later.
+        names = [n for n in names if n not in (SEAL, SEAL + ".tmp") and not n.endswith(".__lock")]
     with ThreadPoolExecutor() as pool:  # hashing releases the interpreter
         return dict(zip(names, pool.map(lambda name: _file_digest(folder / name), names)))
 

@@ -249,6 +249,15 @@ def test_whoever_looks_on_sees_only_whole_checkpoints(tmp_path):
     assert len({step for step, _ in seen}) > 3
 
 
+def test_seal_names_no_lock_file_of_the_writer(folder):
+    lock = folder / "2" / "ocdbt.process_0" / "manifest.ocdbt.__lock"
+    lock.write_bytes(b"")
+    checkpoint.write_seal(folder / "2", HOST)
+    assert problems_of(folder / "2") == []
+    lock.unlink()
+    assert problems_of(folder / "2") == []
+
+
 def test_failure_while_sealing_is_told_by_the_next_call_and_names_what_is_intact(
     folder, monkeypatch
 ):
@@ -304,7 +313,7 @@ def test_full_disk_is_a_clear_error_and_harms_nothing(nursery, finished, tmp_pat
     assert "File too large" in message
     assert "Traceback" not in child.output
     assert f"intact: {', '.join(map(str, intact))}." in message
-    assert all(problems_of(path) == [] for path in intact.values())
+    assert {s: problems_of(path) for s, path in intact.items()} == {s: [] for s in intact}
     nursery.train(workdir, changes)
     assert_same_run(workdir, finished)
 
@@ -342,7 +351,7 @@ def test_read_only_folder_is_a_clear_error_and_harms_nothing(nursery, finished, 
         assert "Permission denied" in child.output
     finally:
         (workdir / "checkpoints").chmod(0o755)
-    assert all(problems_of(path) == [] for path in intact.values())
+    assert {s: problems_of(path) for s, path in intact.items()} == {s: [] for s in intact}
     nursery.train(workdir, changes)
     assert_same_run(workdir, finished)
 
@@ -366,7 +375,7 @@ def test_disk_that_is_really_full_is_a_clear_error_and_harms_nothing(nursery, fi
         assert child.wait() == 1, child.output
         assert "No space left on device" in child.output
         assert "Traceback" not in child.output
-        assert all(problems_of(path) == [] for path in intact.values())
+        assert {s: problems_of(path) for s, path in intact.items()} == {s: [] for s in intact}
         (disk / "filler").unlink()
         nursery.train(workdir, changes)
         assert_same_run(workdir, finished)

@@ -6,6 +6,7 @@ seal, or with a file that differs from it, is no checkpoint; it is set aside und
 in `.damaged`, never deleted, and the one before it is used.
 """
 
+import copy
 import errno
 import hashlib
 import json
@@ -118,7 +119,7 @@ class Checkpoints:
         return step
 
     def save(self, state: Any, step: int, host: Mapping[str, Any]) -> None:
-        """Starts writing `state`; returns as soon as it was copied from the devices.
+        """Starts writing `state`; returns as soon as it and `host` were copied.
 
         `host` is JSON-able; `host["best_step"]` names the checkpoint to keep besides the newest.
 
@@ -139,7 +140,7 @@ class Checkpoints:
             raise self._save_error(error) from error
         self._sealer = threading.Thread(
             target=self._finish,
-            args=(target, step, dict(host)),
+            args=(target, step, copy.deepcopy(dict(host))),  # the caller's goes on changing
             name="checkpoint-seal",
             daemon=True,  # a second Ctrl-C need not wait for a disk that hangs
         )

@@ -258,6 +258,22 @@ def test_seal_names_no_lock_file_of_the_writer(folder):
     assert problems_of(folder / "2") == []
 
 
+def test_what_the_caller_changes_while_a_seal_is_being_written_is_not_in_it(folder, monkeypatch):
+    changed, write_seal = threading.Event(), checkpoint.write_seal
+
+    def late(*arguments):
+        assert changed.wait(60)
+        write_seal(*arguments)
+
+    monkeypatch.setattr(checkpoint, "write_seal", late)
+    host = {"best_step": None, "figures": {"test/loss": 0.5}}
+    with Checkpoints(folder, keep=5) as checkpoints:
+        checkpoints.save(small_state(), 3, host)
+        host["figures"]["test/loss"] = 0.25
+        changed.set()
+    assert read_seal(folder / "3")["host"]["figures"] == {"test/loss": 0.5}
+
+
 def test_failure_while_sealing_is_told_by_the_next_call_and_names_what_is_intact(
     folder, monkeypatch
 ):

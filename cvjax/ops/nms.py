@@ -66,18 +66,17 @@ def nms(
     scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
     num_valid = jnp.sum(scores > -jnp.inf)
     tile = min(tile, n)
+    order = jnp.argsort(scores, descending=True, stable=True).astype(jnp.int32)
+    labels = None if labels is None else labels[order]
     if by_label:
-        # Padding last, whatever its label says.
-        last = jnp.iinfo(labels.dtype).max
-        label_key = jnp.where(scores > -jnp.inf, labels, last)
-        keys = (label_key, -scores, jnp.arange(n, dtype=jnp.int32))
-        order = jax.lax.sort(keys, num_keys=2, is_stable=True)[-1]
+        places = _label_by_label(labels, num_valid)
+        order_visited, labels = order[places], labels[places]
     else:
-        order = jnp.argsort(scores, descending=True, stable=True).astype(jnp.int32)
+        order_visited = order
 
     kept, count = _kept_positions(
-        boxes[order].T,
-        None if labels is None else labels[order],
+        boxes[order_visited].T,
+        labels,
         num_valid,
         iou_threshold,
         room=n if by_label else max_outputs,
@@ -88,13 +87,32 @@ def nms(
     valid = jnp.arange(max_outputs) < count
     if by_label:
         # By score again. The places of what was not kept are out of bounds.
-        found = jnp.where(jnp.arange(n) < count, order[kept], n)
-        left = jnp.full_like(scores, -jnp.inf).at[found].set(scores[order[kept]], mode="drop")
-        best = jnp.argsort(left, descending=True, stable=True).astype(jnp.int32)
-        best = jnp.pad(best, (0, max(max_outputs - n, 0)))[:max_outputs]
-    else:
-        best = order[kept]
-    return jnp.where(valid, best, 0), valid
+        found = jnp.where(jnp.arange(n) < count, places[kept], n)
+        chosen = jnp.zeros(n, bool).at[found].set(True, mode="drop")
+        kept = jnp.nonzero(chosen, size=max_outputs, fill_value=0)[0]
+    return jnp.where(valid, order[kept], 0), valid
+
+
+def _label_by_label(labels: Int[Array, " n"], num_valid: Int[Array, ""]) -> Int[Array, " n"]:
+    """Places of sorted boxes such that those of a label stand together, padding last.
+
+    One integer of label and place is sorted in a third of the time of two arrays, where both fit.
+    """
+    n = len(labels)
+    bits = (n - 1).bit_length()
+    last = 2 ** (32 - bits) - 1
+    places = jnp.arange(n, dtype=jnp.uint32)
+    padding = places >= num_valid
+    fit = jnp.all(padding | ((labels >= 0) & (labels < last)))
+    packed = (jnp.where(padding, last, labels.astype(jnp.uint32)) << bits) | places
+    found = (jax.lax.sort(packed, is_stable=False) & (2**bits - 1)).astype(jnp.int32)
+
+    def with_large_labels(state):
+        keys = (padding, labels, jnp.arange(n, dtype=jnp.int32))
+        return jnp.array(True), jax.lax.sort(keys, num_keys=2, is_stable=True)[-1]
+
+    # A loop of one step or none: vmap turns a condition into both branches.
+    return jax.lax.while_loop(lambda state: ~state[0], with_large_labels, (fit, found))[1]
 
 
 def _kept_positions(
@@ -109,7 +127,7 @@ def _kept_positions(
     chunk: int,
 ) -> tuple[Int[Array, " r"], Int[Array, ""]]:
     """Places of the first `room` kept boxes among the sorted `boxes`, and how many they are."""
-    rest = -boxes.shape[1] % tile
+    rest = tile if by_label else -boxes.shape[1] % tile  # by label a tile may start anywhere
     boxes = jnp.pad(boxes, ((0, 0), (0, rest)))
     labels = None if labels is None else jnp.pad(labels, (0, rest))
     earlier = jnp.triu(jnp.ones((tile, tile), bool), k=1)  # [i, j]: i comes before j
@@ -122,8 +140,15 @@ def _kept_positions(
         here = jax.lax.dynamic_slice_in_dim(boxes, start, tile, axis=1)
         label = None if labels is None else jax.lax.dynamic_slice_in_dim(labels, start, tile)
         alive = start + jnp.arange(tile) < num_valid
+        taken = tile
         if by_label:
             first = jnp.where(labels[jnp.maximum(start - 1, 0)] == label[0], first, count)
+            # A label that goes on behind the tile waits for the next one, if others come before
+            # it: a label that lies in one tile need not meet kept boxes.
+            goes_on = (start + tile < num_valid) & (label[0] != label[-1])
+            waits = goes_on & (label == labels[start + tile])
+            alive &= ~waits
+            taken -= waits.sum(dtype=jnp.int32)
 
         def survivors(low, alive):
             before = jax.lax.dynamic_slice_in_dim(kept, low, chunk)
@@ -148,7 +173,7 @@ def _kept_positions(
         if by_label:
             others = jnp.sum(chosen & (label != label[-1])).astype(jnp.int32)
             first = jnp.where(label[-1] == label[0], first, count + others)
-        return start + tile, jnp.minimum(count + chosen.sum(), room), first, kept
+        return start + taken, jnp.minimum(count + chosen.sum(), room), first, kept
 
     def unfinished(state):
         start, count, *_ = state

@@ -103,6 +103,29 @@ def test_many_boxes_are_visited_label_by_label_as_by_a_greedy_loop():
     np.testing.assert_array_equal(np.asarray(index)[valid], want)
 
 
+def test_labels_of_any_size_and_type_are_visited_label_by_label():
+    rng = np.random.default_rng(1)
+    corner, side = rng.integers(0, 40, size=(300, 2)), rng.integers(4, 12, size=(300, 2))
+    boxes = np.concatenate([corner, corner + side], -1).astype(np.float32)
+    scores = rng.integers(0, 100, size=300).astype(np.float32)
+    small = rng.integers(0, 60, size=300)  # five of a label: most lie in a tile, some cross two
+    scores[::5] = -np.inf
+    run = functools.partial(nms, iou_threshold=0.2503, max_outputs=300, tile=16, chunk=8)
+    want = greedy_loop(boxes, scores, 0.2503, small)
+    assert len(want) > 100
+    # Some of a batch fit into 32 bits beside a place among 300, which takes 9, and some do not.
+    batch = np.stack([small, small - 30, small * (2**31 // 60), small + 2**23 - 70])
+    batch[3, ::5] = 2**23 - 1  # padding may have any label
+    index, valid = jax.jit(jax.vmap(run, in_axes=(None, None, 0)))(
+        boxes, scores, batch.astype(np.int32)
+    )
+    for i in range(len(batch)):
+        np.testing.assert_array_equal(np.asarray(index[i])[valid[i]], want)
+    for labels in (small.astype(np.int16), (small - 30).astype(np.int8)):
+        index, valid = run(jnp.asarray(boxes), jnp.asarray(scores), jnp.asarray(labels))
+        np.testing.assert_array_equal(np.asarray(index)[valid], want)
+
+
 def test_course_example_keeps_the_best_of_three():
     # Three boxes around one car: 0.9 stays, 0.7 and 0.6 overlap it and go.
     boxes = jnp.asarray([[1.0, 1.0, 9.0, 9.0], [0.0, 0.0, 9.0, 9.0], [1.0, 1.0, 10.0, 10.0]])

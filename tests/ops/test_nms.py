@@ -64,7 +64,8 @@ def greedy_loop(boxes, scores, threshold, labels=None):
         (12, {"tile": 16, "chunk": 5}, True),  # by score: kept boxes in three pieces
         (90, {"tile": 16, "chunk": 7}, True),  # label by label
         (95, {"tile": 128, "chunk": 4}, True),  # one tile; more outputs than boxes
-        (95, {}, True),  # by score
+        (95, {}, True),  # as the backend likes it: label by label here
+        (20, {}, True),  # and by score
     ],
 )
 def test_batched_with_ties_is_the_start_of_a_greedy_loop(max_outputs, sizes, labelled):

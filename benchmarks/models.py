@@ -38,6 +38,7 @@ from benchmarks.turns import Run, alone, milliseconds, ratios, seconds, take_tur
 from cvjax.huge_pages import start_with_huge_pages
 from cvjax.models import create
 from cvjax.ops.compiling import compiler_options
+from cvjax.train.updates import apply_updates
 from cvjax.train.writer import environment
 from experiments.machine import machine_kind
 
@@ -236,7 +237,7 @@ class Ours:
 
             gradients, rest_ = jax.grad(loss, has_aux=True)(params)
             updates, state = self._optimizer.update(gradients, state)
-            return optax.apply_updates(params, updates), rest_, state
+            return apply_updates(params, updates, gradients), rest_, state
 
         jitted = jax.jit(step, donate_argnums=(0, 1, 2), compiler_options=compiler_options())
         arguments = self._params, self._rest, self._state, self._key, self._images

@@ -7,7 +7,7 @@ and no share of the gradient norm:
     trainable = optimizer.trainable(params)
     grads = jax.grad(lambda trainable: loss(optimizer.merge(trainable, params)))(trainable)
     updates, opt_state = optimizer.tx.update(grads, opt_state, trainable)
-    params = optimizer.merge(optax.apply_updates(trainable, updates), params)
+    params = optimizer.merge(apply_updates(trainable, updates, grads), params)  # updates.py
 
 Batch statistics and dropout of frozen modules are `partition.freeze_interceptor`'s.
 """

@@ -11,6 +11,7 @@ import optax
 from cvjax.train.optim import Optimizer
 from cvjax.train.partition import freeze_interceptor
 from cvjax.train.state import TrainState, new_state
+from cvjax.train.updates import apply_updates
 
 # One stream of random numbers per purpose; a task takes those that its model names.
 RNG_STREAMS = ("dropout", "noise")
@@ -106,7 +107,7 @@ def make_train_step(
                 )[0],
             }
         updates, opt_state = optimizer.tx.update(grads, state.opt_state, trainable, **extra)
-        params = optimizer.merge(optax.apply_updates(trainable, updates), state.params)
+        params = optimizer.merge(apply_updates(trainable, updates, grads), state.params)
 
         grad_norm = optax.tree.norm(grads)
         metrics = {**metrics, "grad_norm": grad_norm}

@@ -196,6 +196,7 @@ class _Session:
                         in_flight.popleft().block_until_ready()
 
                     if self.step % self.experiment.train.log_every == 0 or self.step == total:
+                        report = jax.device_get(report)  # waits for steps in flight: they count
                         figures = self._log(report, time.monotonic() - window_start, window_step)
                         progress.show(self.step, figures)
                         window_start, window_step = time.monotonic(), self.step
@@ -285,7 +286,7 @@ class _Session:
         self.writer.picture("train_inputs", picture, 0)
 
     def _log(self, report: Any, seconds: float, since: int) -> dict[str, float]:
-        sums = {name: float(value) for name, value in jax.device_get(report).items()}
+        sums = {name: float(value) for name, value in report.items()}
         seconds = max(seconds, 1e-9)
         self._check_finite(int(sums.pop("bad_step")))
         count = sums.pop("count")

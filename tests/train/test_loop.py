@@ -7,12 +7,14 @@ import signal
 import threading
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from checkpoint_files import checkpoints_in, host_of, last_checkpoint, lines_of
 from tiny_run import tiny_experiment
 
-from cvjax.train import loop
+from cvjax.train import loop, setup
 
 NO_PLATEAU = {"optim": {"schedule": {"name": "constant"}}}
 
@@ -214,3 +216,36 @@ def train_and_watch_memory(folder: str) -> None:
     loop.MetricWriter.write = watched
     loop.run(experiment, Path(folder) / "run")
     (Path(folder) / "sizes.json").write_text(json.dumps(sizes))
+
+
+def test_rate_of_a_log_line_counts_the_steps_that_were_still_running(nursery, tmp_path):
+    train = {"steps": 24, "log_every": 6, "checkpoint_every": 24, "monitor": "", "early_stop": None}
+    changes = {"train": train, "evals": {}}
+    patches = ("without_report", "test_loop:slow_steps")
+    nursery.train(tmp_path / "run", NO_PLATEAU | changes, patches=patches)
+    written = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    _, *rest = lines = [line for line in map(json.loads, written) if "train/loss" in line]
+    assert len(rest) == 3
+    for before, line in zip(lines, rest):
+        took = line["elapsed_seconds"] - before["elapsed_seconds"]
+        assert took > 6 * 0.01  # slow enough for the rest to tell
+        assert 6 * 8 / line["train/images_per_second"] == pytest.approx(took, rel=0.2)
+
+
+def slow_steps() -> None:
+    """Every step takes some 50 ms more, on the device: dispatch runs ahead."""
+    make = setup.make_train_step
+
+    def slow(*arguments, **fields):
+        train_step = make(*arguments, **fields)
+
+        def run(state, batch):
+            state, report = train_step(state, batch)
+            start = jnp.full((300, 300), report["bad_step"] / 300)
+            end = jax.lax.fori_loop(0, 60, lambda _, x: jnp.tanh(x @ x), start)
+            same = report["bad_step"] + jnp.isnan(end).any()
+            return state.replace(bad_step=same), {**report, "bad_step": same}
+
+        return run
+
+    setup.make_train_step = slow

@@ -1,5 +1,6 @@
 """Updates that wait for all gradients: the same numbers, and no copy of what is overwritten."""
 
+import itertools
 import re
 
 import jax
@@ -49,7 +50,7 @@ def test_donated_kernels_are_overwritten_without_a_copy():
             updates = jax.tree.map(lambda g: -0.1 * g, gradients)
             return apply(params, updates, gradients)
 
-        kernels = [jnp.ones(shape) for shape in zip(WIDTHS, WIDTHS[1:])]
+        kernels = [jnp.ones(shape) for shape in itertools.pairwise(WIDTHS)]
         text = jax.jit(run, donate_argnums=0).lower(kernels, jnp.ones((4, WIDTHS[0]))).compile()
         return re.findall(r"copy\(%params[\w.]*\)", text.as_text())
 

@@ -72,12 +72,10 @@ def nms(
     labels = None if labels is None else labels[order]
     if by_label:
         places = _label_by_label(labels, num_valid)
-        order_visited, labels = order[places], labels[places]
-    else:
-        order_visited = order
+        labels = labels[places]
 
     kept, count = _kept_positions(
-        boxes[order_visited].T,
+        boxes[order[places] if by_label else order].T,
         labels,
         num_valid,
         iou_threshold,
@@ -105,8 +103,11 @@ def _label_by_label(labels: Int[Array, " n"], num_valid: Int[Array, ""]) -> Int[
     last = 2 ** (32 - bits) - 1
     places = jnp.arange(n, dtype=jnp.uint32)
     padding = places >= num_valid
-    fit = jnp.all(padding | ((labels >= 0) & (labels < last)))
-    packed = (jnp.where(padding, last, labels.astype(jnp.uint32)) << bits) | places
+    fit = labels >= 0
+    if last <= jnp.iinfo(labels.dtype).max:
+        fit &= labels < last
+    fit = jnp.all(padding | fit)
+    packed = (jnp.where(padding, jnp.uint32(last), labels.astype(jnp.uint32)) << bits) | places
     found = (jax.lax.sort(packed, is_stable=False) & (2**bits - 1)).astype(jnp.int32)
 
     def with_large_labels(state):

@@ -135,6 +135,16 @@ def test_course_example_keeps_the_best_of_three():
     assert (index.tolist(), valid.tolist()) == ([1, 0, 0], [True, False, False])
 
 
+def test_one_and_two_boxes_with_labels_of_any_type():
+    boxes = jnp.asarray([[0.0, 0.0, 1.0, 1.0]] * 2)
+    for dtype in (jnp.int8, jnp.int32):
+        for labels, kept in (([0], [0]), ([-5], [0]), ([3, 3], [1]), ([3, 0], [1, 0])):
+            labels = jnp.asarray(labels, dtype)
+            fields = boxes[: len(labels)], jnp.arange(1.0, 1 + len(labels)), labels
+            index, valid = nms(*fields, iou_threshold=0.5, max_outputs=2)
+            assert index[: valid.sum()].tolist() == kept
+
+
 def test_no_boxes_and_bad_sizes():
     index, valid = nms(jnp.zeros((0, 4)), jnp.zeros(0), iou_threshold=0.5, max_outputs=2)
     assert (index.tolist(), valid.tolist()) == ([0, 0], [False, False])

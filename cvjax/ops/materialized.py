@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
 
 def materialized(x: Array) -> Array:
@@ -15,10 +15,16 @@ def materialized(x: Array) -> Array:
     before, and in the gradient all those behind.
 
     `lax.optimization_barrier` does not prevent it, since the compiler drops barriers before it
-    fuses. What it cannot see through is a branch; a barrier hides from it that this one's condition
-    always holds.
+    fuses. What it cannot see through is a branch.
     """
     if jax.default_backend() != "cpu":
         return x
-    condition = lax.optimization_barrier(jnp.asarray(True))
-    return lax.cond(condition, lambda value: value, jnp.zeros_like, x)
+    return lax.cond(always(), lambda value: value, jnp.zeros_like, x)
+
+
+def always() -> Bool[Array, ""]:
+    """True, as a condition of which the compiler does not know that it always holds.
+
+    A barrier hides it, and is gone only after conditions have been simplified.
+    """
+    return lax.optimization_barrier(jnp.asarray(True))

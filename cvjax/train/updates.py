@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from cvjax.ops.materialized import always
+
 
 def apply_updates(params: Any, updates: Any, gradients: Any) -> Any:
     """`optax.apply_updates(params, updates)`, on a CPU once all of `gradients` are known.
@@ -16,17 +18,14 @@ def apply_updates(params: Any, updates: Any, gradients: Any) -> Any:
     before it puts operations in order, and so copies every kernel that an update might overtake
     (AlexNet: 235 MB a step, 50 of 345 ms). An update that waits for all gradients can't overtake.
     """
-    if jax.default_backend() != "cpu":
-        return optax.apply_updates(params, updates)
-    known = [leaf[(0,) * leaf.ndim] for leaf in jax.tree.leaves(gradients) if leaf.size]
-    if not known:
-        return optax.apply_updates(params, updates)
-    # What the compiler can't see: the condition always holds, and this is 1 (ops/materialized.py).
-    one = lax.cond(
-        lax.optimization_barrier(jnp.asarray(True)),
-        lambda values: jnp.ones((), jnp.float32),
-        lambda values: sum(value.astype(jnp.float32) for value in values),
-        known,
-    )
-    updates = jax.tree.map(lambda u: u * one.astype(u.dtype), updates)
+    leaves = jax.tree.leaves(gradients) if jax.default_backend() == "cpu" else []
+    known = [leaf[(0,) * leaf.ndim] for leaf in leaves if leaf.size]
+    if known:
+        one = lax.cond(
+            always(),
+            lambda values: jnp.ones((), jnp.float32),
+            lambda values: sum(value.astype(jnp.float32) for value in values),
+            known,
+        )
+        updates = jax.tree.map(lambda u: u * one.astype(u.dtype), updates)
     return optax.apply_updates(params, updates)

@@ -32,9 +32,17 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 gc.set_threshold(100_000, 20, 100)
 
 
+# Folders whose tests train in processes of their own, hold whole networks or take all of them.
+LONG = ("train", "pretrained", "tests")
+
+
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test marked `sampled(n)` the first n cases are fast, the others slow."""
+    """Of a test marked `sampled(n)` the first n cases are fast, the others slow.
+
+    Files of long tests start first, so that none is left at the end with one worker.
+    """
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
     seen: collections.Counter[str] = collections.Counter()
     for item in items:
         mark = item.get_closest_marker("sampled")

@@ -58,7 +58,7 @@ def tensor(name: str, shape: list[int], log2: int = 0) -> np.ndarray:
         values = np.float32(math.sqrt(3 * gain / math.prod(shape[1:]))) * u
     else:  # tokens, position tables
         values = u
-    return np.ldexp(values, log2).astype(np.float32)
+    return np.ldexp(values, log2).astype(np.float32) if log2 else values.astype(np.float32)
 
 
 def keras_tensor(name: str, shape: list[int]) -> np.ndarray:
@@ -99,6 +99,6 @@ def uniform(key: str, shape: list[int]) -> np.ndarray:
 def checksum(state: dict[str, np.ndarray]) -> int:
     crc = 0
     for name in sorted(state):
-        values = np.ascontiguousarray(state[name], "<f4").tobytes()
+        values = np.ascontiguousarray(state[name], "<f4").reshape(-1).view(np.uint8)
         crc = zlib.crc32(values, zlib.crc32(name.encode(), crc))
     return crc

@@ -25,7 +25,7 @@ def test_it_is_flaxs_transposed_convolution_with_the_same_parameters():
             return (weights * y).sum(), y
 
         with jax.numpy_rank_promotion("allow"):  # flax's bias
-            return jax.value_and_grad(of, argnums=(0, 1), has_aux=True)(variables, x)
+            return jax.jit(jax.value_and_grad(of, argnums=(0, 1), has_aux=True))(variables, x)
 
     for a, b in zip(
         jax.tree.leaves(value_and_gradient(fast)), jax.tree.leaves(value_and_gradient(slow))

@@ -123,7 +123,7 @@ def test_labels_of_any_size_and_type_are_visited_label_by_label():
     for i in range(len(batch)):
         np.testing.assert_array_equal(np.asarray(index[i])[valid[i]], want)
     for labels in (small.astype(np.int16), (small - 30).astype(np.int8)):
-        index, valid = run(jnp.asarray(boxes), jnp.asarray(scores), jnp.asarray(labels))
+        index, valid = jax.jit(run)(boxes, scores, labels)
         np.testing.assert_array_equal(np.asarray(index)[valid], want)
 
 
@@ -137,11 +137,12 @@ def test_course_example_keeps_the_best_of_three():
 
 def test_one_and_two_boxes_with_labels_of_any_type():
     boxes = jnp.asarray([[0.0, 0.0, 1.0, 1.0]] * 2)
+    run = jax.jit(functools.partial(nms, iou_threshold=0.5, max_outputs=2))
     for dtype in (jnp.int8, jnp.int32):
         for labels, kept in (([0], [0]), ([-5], [0]), ([3, 3], [1]), ([3, 0], [1, 0])):
             labels = jnp.asarray(labels, dtype)
             fields = boxes[: len(labels)], jnp.arange(1.0, 1 + len(labels)), labels
-            index, valid = nms(*fields, iou_threshold=0.5, max_outputs=2)
+            index, valid = run(*fields)
             assert index[: valid.sum()].tolist() == kept
 
 

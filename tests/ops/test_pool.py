@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from derivatives import values_and_gradients
 from jax import lax
 
 from cvjax.ops.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
@@ -42,9 +43,9 @@ def test_max_and_average_agree_with_torch(i):
 def test_gradient_goes_to_the_first_of_equal_values(options):
     # Few distinct values: nearly every window has ties.
     x = jax.random.randint(jax.random.key(0), (2, 8, 10, 3), 0, 3).astype(jnp.float32)
-    y = max_pool(x, **options)
-    weight = jax.random.normal(jax.random.key(1), y.shape)
-    got = jax.grad(lambda x: (max_pool(x, **options) * weight).sum())(x)
+    shape = jax.eval_shape(lambda x: max_pool(x, **options), x).shape
+    weight = jax.random.normal(jax.random.key(1), shape)
+    _, got = values_and_gradients(lambda x: max_pool(x, **options), (x,), weight)
     np.testing.assert_allclose(got, loop_gradient(x, weight, **options), atol=1e-6)
 
 
@@ -56,13 +57,10 @@ def test_cpu_lowering_agrees_with_reduce_window():
         pads = ((0, 0), (1, 1), (1, 1), (0, 0))
         return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads)
 
-    for pool in (windowed, lambda x: max_pool(x, **STEM)):
-        np.testing.assert_array_equal(pool(x), windowed(x))
-        np.testing.assert_allclose(
-            jax.grad(lambda x: (pool(x) * weight).sum())(x),  # noqa: B023
-            jax.grad(lambda x: (windowed(x) * weight).sum())(x),
-            atol=1e-6,
-        )
+    got = values_and_gradients(lambda x: max_pool(x, **STEM), (x,), weight)
+    want = values_and_gradients(windowed, (x,), weight)
+    np.testing.assert_array_equal(got[0], want[0])
+    np.testing.assert_allclose(got[1], want[1], atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [STEM, {"window": 2}], ids=str)
@@ -130,11 +128,12 @@ def test_the_gradient_of_an_average_agrees_with_reduce_window(stride):
         pads, strides = ((0, 0), (1, 1), (1, 1), (0, 0)), (1, stride, stride, 1)
         return lax.reduce_window(x, 0.0, lax.add, (1, 3, 3, 1), strides, pads) / 9
 
-    got, pull = jax.vjp(lambda x: avg_pool(x, window=3, stride=stride, padding=1), x)
-    want, pull_windowed = jax.vjp(windowed, x)
-    np.testing.assert_allclose(got, want, atol=1e-6)
-    weight = jax.random.normal(jax.random.key(1), got.shape)
-    np.testing.assert_allclose(pull(weight)[0], pull_windowed(weight)[0], atol=1e-6)
+    weight = jax.random.normal(jax.random.key(1), jax.eval_shape(windowed, x).shape)
+    got = values_and_gradients(
+        lambda x: avg_pool(x, window=3, stride=stride, padding=1), (x,), weight
+    )
+    for mine, theirs in zip(got, values_and_gradients(windowed, (x,), weight), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
 
 
 def test_overlapping_windows_take_second_derivatives():
@@ -145,6 +144,7 @@ def test_overlapping_windows_take_second_derivatives():
         return (jax.grad(lambda x: (max_pool(x, **STEM) ** 3).sum())(x) * direction).sum()
 
     step = 1e-2 * direction  # too short to change a winner
+    slope = jax.jit(slope)
     numeric = (slope(x + step) - slope(x - step)) / 2e-2
     np.testing.assert_allclose((jax.grad(slope)(x) * direction).sum(), numeric, rtol=1e-3)
 

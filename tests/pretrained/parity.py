@@ -38,7 +38,7 @@ def check(
     learned = {name: x for name, x in back.items() if not name.endswith("num_batches_tracked")}
     assert sorted(learned) == sorted(golden.state)
     for name, value in learned.items():
-        np.testing.assert_array_equal(value, golden.state[name], err_msg=name)
+        assert np.array_equal(value, golden.state[name]), name
     assert set(back) - set(learned) <= set(golden.spec["ignored"])
 
     model = create(model_name, num_classes=golden.outputs["logits"].shape[-1], **fields)

@@ -203,11 +203,13 @@ class _Session:
                     due = [name for name in self.evaluators if self._evaluation_due(name)]
                     if due:
                         self._evaluate(due, report)
-                        window_start, window_step = time.monotonic(), self.step
                     ended = self._ending(total)
                     interrupted = not ended and self.interruption.requested(self.step)
-                    if ended or interrupted or self._checkpoint_due():
+                    save = ended or interrupted or self._checkpoint_due()
+                    if save:
                         self._save(report, ended)
+                    if due or save:  # a line's rate is of training alone
+                        window_start, window_step = time.monotonic(), self.step
                     if ended:
                         break
                     if interrupted:

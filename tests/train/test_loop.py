@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import threading
+import time
 from pathlib import Path
 
 import jax
@@ -14,7 +15,7 @@ import pytest
 from checkpoint_files import checkpoints_in, host_of, last_checkpoint, lines_of
 from tiny_run import tiny_experiment
 
-from cvjax.train import loop, setup
+from cvjax.train import checkpoint, loop, setup
 
 NO_PLATEAU = {"optim": {"schedule": {"name": "constant"}}}
 
@@ -230,6 +231,32 @@ def test_rate_of_a_log_line_counts_the_steps_that_were_still_running(nursery, tm
         took = line["elapsed_seconds"] - before["elapsed_seconds"]
         assert took > 6 * 0.01  # slow enough for the rest to tell
         assert 6 * 8 / line["train/images_per_second"] == pytest.approx(took, rel=0.2)
+
+
+def test_rate_of_a_log_line_leaves_out_what_saving_took(nursery, tmp_path):
+    train = {"steps": 12, "log_every": 4, "checkpoint_every": 4, "monitor": "", "early_stop": None}
+    changes = {"train": train, "evals": {}}
+    patches = ("without_report", "test_loop:slow_saves")
+    nursery.train(tmp_path / "run", NO_PLATEAU | changes, patches=patches)
+    written = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    lines = [line for line in map(json.loads, written) if "train/loss" in line]
+    assert lines[-1]["elapsed_seconds"] > 2 * SLOW_SAVE
+    for line in lines[1:]:
+        assert 4 * 8 / line["train/images_per_second"] < SLOW_SAVE
+
+
+SLOW_SAVE = 1.0
+
+
+def slow_saves() -> None:
+    """A disk that takes its time before a save returns."""
+    save = checkpoint.Checkpoints.save
+
+    def slow(*arguments):
+        time.sleep(SLOW_SAVE)
+        return save(*arguments)
+
+    checkpoint.Checkpoints.save = slow
 
 
 def slow_steps() -> None:

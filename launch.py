@@ -31,10 +31,9 @@ def main(argv: list[str]) -> int:
     if {"--help", "-help", "-h"} & set(argv):
         print(f"{__doc__}\nFlags:\n{flags.FLAGS.module_help(__name__)}")
         return 0
-    from cvjax import build, config  # here: `--help` need not wait for JAX
-    from cvjax.train import find_lr, overfit, stages
+    from cvjax import build, config, process_memory  # here: `--help` need not wait for JAX
+    from cvjax.train import find_lr, overfit, sharding, stages
     from cvjax.train.progress import log, setup_logging
-    from cvjax.train.sharding import join_processes
 
     trials = {"find_lr": find_lr.find_lr, "overfit_one_batch": overfit.overfit_one_batch}
     setup_logging()
@@ -50,7 +49,8 @@ def main(argv: list[str]) -> int:
         if options.mode != "dry_run" and not options.workdir:
             raise config.ConfigError("--workdir is missing: the folder for what the run writes.")
         if options.distributed:
-            join_processes(options.coordinator, options.num_processes, options.process_id)
+            sharding.join_processes(options.coordinator, options.num_processes, options.process_id)
+        process_memory.keep_step_memory()
         runs = build.experiments(options.config, stand_in_data=options.mode == "dry_run")
         if options.mode == "dry_run":
             print(stages.describe(runs))
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    from cvjax.huge_pages import start_with_huge_pages  # before JAX takes memory
+    from cvjax.process_memory import start_with_huge_pages  # before JAX takes memory
 
     start_with_huge_pages()
     sys.exit(main(sys.argv))

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from jax import lax
 
-from cvjax.huge_pages import start_with_huge_pages
 from cvjax.ops.compiling import compiler_options
+from cvjax.process_memory import keep_step_memory, start_with_huge_pages
 from cvjax.train.writer import environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -157,4 +157,5 @@ def _torch(
 
 if __name__ == "__main__":
     start_with_huge_pages()
+    keep_step_memory()
     main()

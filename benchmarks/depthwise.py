@@ -22,14 +22,14 @@ import torch
 import torch.nn.functional as F
 from jax import lax
 
+from benchmarks.device import ON_GPU
 from benchmarks.turns import Run, alone, milliseconds, ratios, take_turns
-from cvjax.huge_pages import start_with_huge_pages
 from cvjax.ops import depthwise
 from cvjax.ops.compiling import compiler_options
+from cvjax.process_memory import start_with_huge_pages
 from cvjax.train.writer import environment
 
 ROOT = Path(__file__).resolve().parents[1]
-ON_GPU = jax.default_backend() == "gpu"
 DTYPE = "bfloat16" if ON_GPU else "float32"
 BATCH = 256 if ON_GPU else 16
 # side, channels, window, stride

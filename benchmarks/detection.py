@@ -37,16 +37,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks.bare_step import BareStep
+from benchmarks.device import ON_GPU
 from benchmarks.known_rows import known_rows
 from benchmarks.turns import Run, milliseconds, ratios, take_turns
 from cvjax import build
-from cvjax.huge_pages import start_with_huge_pages
 from cvjax.models import create
 from cvjax.ops.boxes import pairwise_iou
 from cvjax.ops.compiling import compiler_options
 from cvjax.ops.nms import nms
 from cvjax.ops.roi import assign_levels, roi_align
 from cvjax.pretrained import from_torch
+from cvjax.process_memory import start_with_huge_pages
 from cvjax.tasks.detection import Detection
 from cvjax.tasks.two_stage_detection import TwoStageDetection
 from cvjax.train.writer import environment
@@ -59,7 +60,6 @@ except ImportError:
     torch = torchvision = None
 
 ROOT = Path(__file__).resolve().parents[1]
-ON_GPU = jax.default_backend() == "gpu"
 SIDE = 800
 CLASSES = 80
 Contenders = tuple[str, dict[str, Run]]  # a row's name, and "cvjax" and perhaps "torchvision"

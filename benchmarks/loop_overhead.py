@@ -19,7 +19,7 @@ import jax
 
 from benchmarks.bare_step import BareStep, config_on_random_pictures
 from cvjax import build
-from cvjax.huge_pages import start_with_huge_pages
+from cvjax.process_memory import keep_step_memory, start_with_huge_pages
 from cvjax.train import loop
 from cvjax.train.experiment import Experiment
 from cvjax.train.writer import environment
@@ -125,4 +125,5 @@ def loop_seconds(experiment: Experiment, workdir: Path, steps: int) -> float:
 
 if __name__ == "__main__":
     start_with_huge_pages()
+    keep_step_memory()
     main()

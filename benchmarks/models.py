@@ -33,17 +33,17 @@ import optax
 import torch
 import torch.nn.functional as F
 
+from benchmarks.device import ON_GPU
 from benchmarks.known_rows import known_rows
 from benchmarks.turns import Run, alone, milliseconds, ratios, seconds, take_turns
-from cvjax.huge_pages import start_with_huge_pages
 from cvjax.models import create
 from cvjax.ops.compiling import compiler_options
+from cvjax.process_memory import start_with_huge_pages
 from cvjax.train.updates import apply_updates
 from cvjax.train.writer import environment
 from experiments.machine import machine_kind
 
 ROOT = Path(__file__).resolve().parents[1]
-ON_GPU = jax.default_backend() == "gpu"
 DTYPE = "bfloat16" if ON_GPU else "float32"
 COMPILED_PEERS = ON_GPU  # on a CPU compiling them takes longer than all the rest
 CLASSES = 1000

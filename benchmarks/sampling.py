@@ -25,8 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import cvjax.models
-from cvjax.huge_pages import start_with_huge_pages
 from cvjax.ops.compiling import compiler_options
+from cvjax.process_memory import keep_step_memory, start_with_huge_pages
 from cvjax.tasks.autoregressive import Autoregression
 from cvjax.tasks.pixel_sampling import sample_cached, sample_plain
 from cvjax.tasks.vae import VAETask
@@ -155,4 +155,5 @@ def _compiled(function: Callable, argument: Any) -> Callable:
 
 if __name__ == "__main__":
     start_with_huge_pages()
+    keep_step_memory()
     main()

@@ -40,9 +40,9 @@ from cvjax.evaluators.detections import (
     flat_truths,
 )
 from cvjax.evaluators.voc_ap import claims
-from cvjax.huge_pages import start_with_huge_pages
 from cvjax.nn.backbone_maps import select_maps
 from cvjax.ops.compiling import compiler_options
+from cvjax.process_memory import keep_step_memory, start_with_huge_pages
 from cvjax.train.experiment import Experiment
 from cvjax.train.restore import saved_variables
 from cvjax.train.writer import environment
@@ -217,4 +217,5 @@ def _programs(detector: Detector) -> Mapping[str, Callable[[], Any]]:
 
 if __name__ == "__main__":
     start_with_huge_pages()
+    keep_step_memory()
     main()

@@ -23,14 +23,14 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.bare_step import BareStep, config_on_random_pictures
+from benchmarks.device import ON_GPU
 from benchmarks.torch_networks import network
 from benchmarks.turns import alone, milliseconds, ratios, take_turns
 from cvjax import build
-from cvjax.huge_pages import start_with_huge_pages
+from cvjax.process_memory import start_with_huge_pages
 from cvjax.train.writer import environment
 
 ROOT = Path(__file__).resolve().parents[1]
-ON_GPU = jax.default_backend() == "gpu"
 DTYPE = "bfloat16" if ON_GPU else "float32"
 # name -> model fields, side, channels, batch on CPU and on GPU
 WORKLOADS = {

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from cvjax.huge_pages import start_with_huge_pages
+from cvjax.process_memory import keep_step_memory, start_with_huge_pages
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
 _SHOWN_CLASSES = 5
@@ -297,4 +297,5 @@ def _best_classes(found: dict[str, np.ndarray], names: Sequence[str]) -> list[di
 
 if __name__ == "__main__":
     start_with_huge_pages()
+    keep_step_memory()
     sys.exit(main())

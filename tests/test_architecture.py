@@ -26,10 +26,10 @@ MAY_IMPORT = {
     "vis": {"ops", "image"},
     "train": {"evaluators", "metrics", "data", "ops", "vis"},
     "config": set(),
-    "huge_pages": set(),
+    "process_memory": set(),
     "build": {"config", "data", "evaluators", "image", "losses", "metrics", "models", "nn", "ops",
               "pretrained", "tasks", "train", "vis"},
-    "predict": {"build", "config", "data", "huge_pages", "train", "vis"},
+    "predict": {"build", "config", "data", "process_memory", "train", "vis"},
 }  # fmt: skip
 VAGUE_NAMES = re.compile(r"(utils?|misc|helpers?|base|common)\.py")
 # State and I/O have no place where functions are pure.

@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
-from cvjax import huge_pages
+from cvjax import process_memory
 
 PROGRAM = """
 import os, sys
-from cvjax import huge_pages
+from cvjax import process_memory
 if os.environ.get("PRETEND"):
-    huge_pages._glibc_asks = huge_pages._kernel_waits_to_be_asked = lambda: True
+    process_memory._glibc_asks = process_memory._kernel_waits_to_be_asked = lambda: True
 print("started", os.getpid(), flush=True)
-huge_pages.start_with_huge_pages()
+process_memory.start_with_huge_pages()
 print(os.environ.get("GLIBC_TUNABLES"), sys.argv[1:], __name__)
 sys.exit(7)
 """
@@ -55,13 +55,51 @@ def test_who_has_chosen_pages_keeps_them(tmp_path):
 )
 def test_asks_a_kernel_that_gives_large_pages_on_request(monkeypatch, tmp_path, said, waits):
     (tmp_path / "enabled").write_text(said)
-    monkeypatch.setattr(huge_pages, "_KERNEL_SETTING", tmp_path / "enabled")
-    assert huge_pages._kernel_waits_to_be_asked() == waits
+    monkeypatch.setattr(process_memory, "_KERNEL_SETTING", tmp_path / "enabled")
+    assert process_memory._kernel_waits_to_be_asked() == waits
 
 
 def test_other_kernels_and_libraries_are_left_alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(huge_pages, "_KERNEL_SETTING", tmp_path / "none")
-    assert not huge_pages._kernel_waits_to_be_asked()
+    monkeypatch.setattr(process_memory, "_KERNEL_SETTING", tmp_path / "none")
+    assert not process_memory._kernel_waits_to_be_asked()
     for version, asks in (("glibc 2.35", True), ("glibc 2.31", False), (None, False)):
-        monkeypatch.setattr(huge_pages.os, "confstr", lambda _, v=version: v)
-        assert huge_pages._glibc_asks() == asks
+        monkeypatch.setattr(process_memory.os, "confstr", lambda _, v=version: v)
+        assert process_memory._glibc_asks() == asks
+
+
+# Results of 36 MB, 9,000 pages of 4 kB.
+STEPS = """
+import resource, statistics, sys
+import jax, jax.numpy as jnp
+from cvjax.process_memory import keep_step_memory
+if sys.argv[1] == "keep":
+    keep_step_memory()
+step = jax.jit(lambda x: x + 1)
+state = jnp.ones((3000, 3000))
+faults = []
+for _ in range(30):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    state = step(state).block_until_ready()
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(int(statistics.median(faults)))
+"""
+
+
+def faults_of_a_step(mode, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS, mode],
+        env={"PATH": "", "PYTHONPATH": ":".join(sys.path), "JAX_PLATFORMS": "cpu", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(process_memory._glibc_version() is None, reason="needs glibc's mallopt")
+def test_most_steps_take_no_new_memory_from_the_system():
+    small_pages = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
+    assert faults_of_a_step("as it is", **small_pages) > 5000
+    assert faults_of_a_step("keep", **small_pages) < 100
+    chosen = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0:glibc.malloc.trim_threshold=131072"}
+    assert faults_of_a_step("keep", **chosen) > 5000

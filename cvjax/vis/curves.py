@@ -145,7 +145,8 @@ def curve_panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
     records = [record for record in records if "step" in record]
     by_metric: dict[str, list[str]] = {}
     for name in rec.result_names(records):
-        by_metric.setdefault(rec.metric_of(name), []).append(name)
+        if rec.is_measured(records, name):
+            by_metric.setdefault(rec.metric_of(name), []).append(name)
 
     def rank(metric: str) -> int:
         evaluated = any(_line_of(name) != rec.TRAIN_SPLIT for name in by_metric[metric])

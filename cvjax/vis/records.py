@@ -28,6 +28,8 @@ _NEITHER_NAMES = {
 }  # fmt: skip
 # Shares of detections that are wrong; `share_correct` is the rest.
 _SHARE_OF_ERRORS = re.compile(r"share_(?!correct)")
+# COCO's averages, which are -1 over what a split does not hold, such as large objects.
+_COCO_AVERAGE = re.compile(r"A[PR](\d+|_\w+)?")
 # Fields that locate or time a record and so are not results.
 _AXIS_FIELDS = ("step", "epoch", "time", "timestamp")
 
@@ -152,6 +154,13 @@ def result_names(records: Iterable[Mapping[str, Any]]) -> list[str]:
         for name in field_names(records)
         if split_of(name) and not is_timing(name) and not is_learning_rate(name)
     ]
+
+
+def is_measured(records: Iterable[Mapping[str, Any]], name: str) -> bool:
+    """Whether a split holds what `name` is of: not so for an average of COCO's that stays -1."""
+    if not _COCO_AVERAGE.fullmatch(metric_of(name)):
+        return True
+    return bool(np.any(series(records, name).values != -1))
 
 
 def eval_splits(records: Iterable[Mapping[str, Any]]) -> list[str]:

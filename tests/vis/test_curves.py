@@ -72,6 +72,16 @@ def test_any_flat_name_is_grouped_by_its_metric():
     }
 
 
+def test_averages_of_sizes_that_no_object_has_are_left_out():
+    names = ("AP", "AP_small", "AP_large", "AR_large", "margin")
+    never, later = dict.fromkeys(names, -1.0), {"AP_small": 0.5, "AP": 0.1}
+    records = [
+        {"step": step, **{f"test/{name}": value for name, value in figures.items()}}
+        for step, figures in enumerate((never, never | later))
+    ]
+    assert [panel.title for panel in curve_panels(records)] == ["AP", "AP small", "margin"]
+
+
 def test_learning_rates_of_groups_share_one_panel():
     records = [{"step": 1, "lr": 0.1, "lr/backbone": 0.01}]
     (panel,) = curve_panels(records)

@@ -50,7 +50,11 @@ def keep_step_memory() -> None:
     import jax  # here: to start anew need not wait for it
 
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    if jax.default_backend() == "cpu":
+    try:
+        on_cpu = jax.default_backend() == "cpu"
+    except RuntimeError:  # no such platform: told where a command first needs its devices
+        return
+    if on_cpu:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)

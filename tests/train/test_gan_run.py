@@ -44,6 +44,7 @@ DCGAN = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_where_the_uninterrupted_one_ends(nursery, tmp_path):
     nursery.train(tmp_path / "whole", DCGAN)
     child = nursery.launch(tmp_path / "cut", DCGAN, kill_at=("open.*/8/seal.json", 0))

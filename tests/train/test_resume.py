@@ -95,6 +95,7 @@ def test_run_killed_at_every_kind_of_instant_ends_as_if_never_killed(
     assert leftovers == []
 
 
+@pytest.mark.slow
 def test_run_killed_while_it_writes_lines_and_evaluates_ends_as_if_never_killed(
     nursery, uninterrupted, tmp_path
 ):
@@ -111,6 +112,7 @@ def test_run_killed_while_it_writes_lines_and_evaluates_ends_as_if_never_killed(
     assert_same_run(workdir, uninterrupted)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signal_saves_and_exits_and_the_run_goes_on_to_the_same_end(
     number, status, nursery, uninterrupted, tmp_path

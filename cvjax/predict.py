@@ -19,6 +19,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def load(workdir: str | Path, *, checkpoint: str = "best") -> Predictor:
 
     from cvjax import build
     from cvjax.data.views import make_view
+    from cvjax.ops.compiling import compiler_options
     from cvjax.train.restore import saved_variables
 
     folder = _run_folder(Path(workdir))
@@ -67,7 +69,7 @@ def load(workdir: str | Path, *, checkpoint: str = "best") -> Predictor:
     info = experiment.train_source.info
     _, variables = saved_variables(folder, checkpoint)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=compiler_options())
     def predict(variables: Any, image: Any) -> Any:
         return experiment.task.predict(variables, experiment.eval_transform({"image": image}))
 
@@ -147,8 +149,11 @@ def boxes_in_picture(boxes: np.ndarray, view: Any, shape: tuple[int, int]) -> np
     return np.clip(found, 0, np.array([shape[1], shape[0]] * 2))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit status."""
+def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int:
+    """Runs the command line and returns the exit status.
+
+    In a process of its own it settles how that takes memory and runs programs.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m cvjax.predict",
         description=__doc__,
@@ -165,6 +170,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.batch_size < 1 or not 0 <= options.min_score <= 1:
         parser.error("--batch_size has to be at least 1, and --min_score in [0, 1].")
     try:
+        if own_process:
+            keep_step_memory()
         return _run(options)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -297,5 +304,4 @@ def _best_classes(found: dict[str, np.ndarray], names: Sequence[str]) -> list[di
 
 if __name__ == "__main__":
     start_with_huge_pages()
-    keep_step_memory()
-    sys.exit(main())
+    sys.exit(main(own_process=True))

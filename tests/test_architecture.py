@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "process_memory": set(),
     "build": {"config", "data", "evaluators", "image", "losses", "metrics", "models", "nn", "ops",
               "pretrained", "tasks", "train", "vis"},
-    "predict": {"build", "config", "data", "process_memory", "train", "vis"},
+    "predict": {"build", "config", "data", "ops", "process_memory", "train", "vis"},
 }  # fmt: skip
 VAGUE_NAMES = re.compile(r"(utils?|misc|helpers?|base|common)\.py")
 # State and I/O have no place where functions are pure.

@@ -22,10 +22,11 @@ def sigmoid_focal_loss(
     """
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     target = target.astype(logits.dtype)
-    sign = 2 * target - 1
-    log_p = jax.nn.log_sigmoid(sign * logits)
-    # exp of a log keeps a finite gradient where 1 - p_t underflows, for every gamma >= 0.
-    loss = -log_p * jnp.exp(gamma * jax.nn.log_sigmoid(-sign * logits))
+    logits = (2 * target - 1) * logits
+    log_p = jax.nn.log_sigmoid(logits)
+    # exp of a log keeps a finite gradient where 1 - p_t underflows, for every gamma >= 0. That log
+    # is -softplus(x) where log_p is -softplus(-x), and softplus(x) = softplus(-x) + x.
+    loss = -log_p * jnp.exp(gamma * (log_p - logits))
     if alpha is None:
         return loss
     return loss * (alpha * target + (1 - alpha) * (1 - target))

@@ -115,6 +115,12 @@ def register() -> None:
     build.SOURCES["blobs"] = Blobs
 
 
+def unregister() -> None:
+    """Takes both names back."""
+    cvjax.models._variants().pop("tiny_net", None)
+    build.SOURCES.pop("blobs", None)
+
+
 def get_config(arg: str = "") -> ConfigDict:
     """CONFIG changed as the JSON says; null removes a field."""
     return ConfigDict(_changed(CONFIG, json.loads(arg or "{}")))

@@ -4,6 +4,8 @@ import collections
 import gc
 import importlib.metadata
 import os
+import sys
+from collections.abc import Iterator
 
 # A test must see the same machine everywhere: CPU, and no memory of compiled programs.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -51,3 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             seen[test] += 1
             if seen[test] > mark.args[0]:
                 item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _names_as_they_were() -> Iterator[None]:
+    """What tests/train/tiny_run.py adds to the models is not there for the files that follow."""
+    yield
+    if "tiny_run" in sys.modules:
+        sys.modules["tiny_run"].unregister()

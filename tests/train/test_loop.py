@@ -219,13 +219,18 @@ def train_and_watch_memory(folder: str) -> None:
     (Path(folder) / "sizes.json").write_text(json.dumps(sizes))
 
 
+def timed_lines(nursery, workdir, train, patch):
+    """The training lines, their times included, of a run without evaluations, with `patch`."""
+    train = {**train, "monitor": "", "early_stop": None}
+    changes = NO_PLATEAU | {"train": train, "evals": {}}
+    nursery.train(workdir, changes, patches=("without_report", patch))
+    written = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, written) if "train/loss" in line]
+
+
 def test_rate_of_a_log_line_counts_the_steps_that_were_still_running(nursery, tmp_path):
-    train = {"steps": 24, "log_every": 6, "checkpoint_every": 24, "monitor": "", "early_stop": None}
-    changes = {"train": train, "evals": {}}
-    patches = ("without_report", "test_loop:slow_steps")
-    nursery.train(tmp_path / "run", NO_PLATEAU | changes, patches=patches)
-    written = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    _, *rest = lines = [line for line in map(json.loads, written) if "train/loss" in line]
+    train = {"steps": 24, "log_every": 6, "checkpoint_every": 24}
+    _, *rest = lines = timed_lines(nursery, tmp_path / "run", train, "test_loop:slow_steps")
     assert len(rest) == 3
     for before, line in zip(lines, rest):
         took = line["elapsed_seconds"] - before["elapsed_seconds"]
@@ -234,12 +239,8 @@ def test_rate_of_a_log_line_counts_the_steps_that_were_still_running(nursery, tm
 
 
 def test_rate_of_a_log_line_leaves_out_what_saving_took(nursery, tmp_path):
-    train = {"steps": 12, "log_every": 4, "checkpoint_every": 4, "monitor": "", "early_stop": None}
-    changes = {"train": train, "evals": {}}
-    patches = ("without_report", "test_loop:slow_saves")
-    nursery.train(tmp_path / "run", NO_PLATEAU | changes, patches=patches)
-    written = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    lines = [line for line in map(json.loads, written) if "train/loss" in line]
+    train = {"steps": 12, "log_every": 4, "checkpoint_every": 4}
+    lines = timed_lines(nursery, tmp_path / "run", train, "test_loop:slow_saves")
     assert lines[-1]["elapsed_seconds"] > 2 * SLOW_SAVE
     for line in lines[1:]:
         assert 4 * 8 / line["train/images_per_second"] < SLOW_SAVE
